@@ -18,7 +18,7 @@ const (
 	listLine     = 4 << 10 // octets looked at of a line of LIST, UIDL or CAPA
 	capaLines    = 1000
 	maxMaildrop  = 1 << 20 // messages; a list of more is not believed
-	serverWords  = 1 << 10 // octets kept of what a server says
+	maxWords     = 1 << 10 // octets kept of what a server says
 	quitPatience = 15 * time.Second
 )
 
@@ -316,7 +316,7 @@ func (p *POP3) status() (ok bool, words string, bare bool, err error) {
 
 func unknownStatus(c *conn, text string) *Error {
 	e := failure(ClassProtocol, "unknown-status", nil)
-	e.Server = c.masked(text[:min(len(text), serverWords)])
+	e.Server = c.masked(text[:min(len(text), maxWords)])
 	return e
 }
 
@@ -334,7 +334,7 @@ func splitStatus(line string) (ok bool, words string, known bool) {
 // words prepares what the server said for an Error.
 func (p *POP3) words(s string) string {
 	s = p.c.masked(s)
-	return s[:min(len(s), serverWords)]
+	return s[:min(len(s), maxWords)]
 }
 
 // refusal turns the words of an -ERR into an Error: by their response code
