@@ -24,7 +24,7 @@ func fingerprint(message []byte) Fingerprint {
 func genMessage() *rapid.Generator[[]byte] {
 	pieces := []string{
 		"\r\n", "\r\n", "\r\n", "\n", "\n", "\r", "\r\r\n", "\r\n\r\n", "\n\n", "\x00", "\x80", " ", "\t", ":", "x",
-		"From: a@example.jp", "from : b", "To: ", "Cc: c", "Subject: \x8a\xbf", "Date: Mon, 1 Jan 2001 10:00:00 +0900",
+		"From: a@example.jp", "from : b", "To: ", "Cc: c", "Subject: \x8a\xbf", "Subject: a\rb", "Date: Mon, 1 Jan 2001 10:00:00 +0900",
 		"Message-ID: <1@example.jp>", "Message-ID:", "message-id: <>", "Content-Type: text/plain;\r\n\tcharset=utf-8",
 		"Content-Transfer-Encoding: 8bit", "Received: from a by b; 1 Jan 2001 00:00:00 Z", "Received: nowhere", "X-Y: z",
 		"From a@example.jp Mon Jan  1 10:00:00 2001", ">From x", "\xEF\xBB\xBF", "no field", "  folded", "body",

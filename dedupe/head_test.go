@@ -60,6 +60,7 @@ var strangeMessages = []struct {
 	{"line-ends-cr", Head{From: "taro@example.jp\rTo: hanako@example.jp\rSubject: test\rDate: Mon, 1 Jan 2001 10:00:00 +0900\rMessage-ID: <1@example.jp>\r\rbody"}, "", false},
 	{"cr-before-crlf", letter, "date", true},
 	{"lone-cr", letter, "date", true},
+	{"lone-cr-in-subject", withSubject("te\rst"), "date", true},
 	{"cr-at-the-end", letter, "date", true},
 	{"nul-in-header", letterWith(func(h *Head) { h.MessageID, h.Subject = "1\x80@example.jp", "te\x80st" }), "date", true},
 	{"nul-in-body", letter, "date", true},
@@ -118,6 +119,13 @@ func TestStrangeMessages(t *testing.T) {
 			}
 			if want := refFingerprint(message); f != want {
 				t.Error("fingerprint differs from its definition")
+			}
+			h.Reset()
+			for i := range message {
+				h.Write(message[i : i+1])
+			}
+			if f1, head1 := h.Sum(); f1 != f || head1 != head {
+				t.Error("octet by octet the message is another")
 			}
 		})
 	}
