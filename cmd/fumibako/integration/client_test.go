@@ -175,16 +175,6 @@ func (r *running) wait() *outcome {
 
 func (r *running) signal(s syscall.Signal) { r.cmd.Process.Signal(s) }
 
-// alive reports whether the run has not ended yet.
-func (r *running) alive() bool {
-	select {
-	case <-r.ended:
-		return false
-	default:
-		return true
-	}
-}
-
 // run runs the program to its end and demands the exit code.
 func (c *client) run(code int, args ...string) *outcome {
 	c.t.Helper()
