@@ -182,7 +182,8 @@ func (s *pop3Source) Fetch(ctx context.Context, m Mailbox, state State, want []L
 	return t.failures, nil
 }
 
-// Heads retrieves headers by TOP; a message that the server refuses is left out.
+// Heads retrieves headers by TOP. A message that the server refuses is left out,
+// and one whose header does not end within maxHeader.
 func (s *pop3Source) Heads(ctx context.Context, m Mailbox, state State, want []Listed, fn func(Listed, []byte) error) error {
 	if err := s.known(m); err != nil {
 		return err
@@ -194,14 +195,14 @@ func (s *pop3Source) Heads(ctx context.Context, m Mailbox, state State, want []L
 		return nil
 	}
 	t := &transfer{s: s, send: (*session.POP3).Top, fn: func(l Listed, r io.Reader) error {
-		head, err := io.ReadAll(io.LimitReader(r, maxHeader+1))
+		head, err := io.ReadAll(io.LimitReader(r, maxHeader))
 		if err != nil {
 			return err
 		}
-		if head = untilEmptyLine(head); len(head) > maxHeader {
-			return nil
+		if head, ok := untilEmptyLine(head); ok {
+			return fn(l, head)
 		}
-		return fn(l, head)
+		return nil
 	}}
 	if err := t.run(ctx, want); err != nil {
 		return s.fail(err)
@@ -209,9 +210,9 @@ func (s *pop3Source) Heads(ctx context.Context, m Mailbox, state State, want []L
 	return nil
 }
 
-// untilEmptyLine cuts b behind its first empty line, where there is one: not
-// every server takes the 0 of TOP at its word.
-func untilEmptyLine(b []byte) []byte {
+// untilEmptyLine cuts b behind its first empty line, for not every server takes
+// the 0 of TOP at its word; false if there is none.
+func untilEmptyLine(b []byte) ([]byte, bool) {
 	for at := 0; at < len(b); {
 		n := bytes.IndexByte(b[at:], '\n')
 		if n < 0 {
@@ -220,10 +221,10 @@ func untilEmptyLine(b []byte) []byte {
 		line := b[at : at+n]
 		at += n + 1
 		if len(bytes.TrimRight(line, "\r")) == 0 {
-			return b[:at]
+			return b[:at], true
 		}
 	}
-	return b
+	return nil, false
 }
 
 func (s *pop3Source) Facts() Facts { return s.facts }

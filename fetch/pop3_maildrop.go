@@ -99,9 +99,9 @@ func (d *maildrop) locate(shown *maildrop, want []waiting) (found []waiting, los
 		shown = d
 	}
 	same := d.same(shown)
-	// To say that a message is gone, the list must name every message and must
-	// speak of the same maildrop.
-	certain := d.unnamed == 0 && d.kin(shown)
+	// To say that a message is gone, it must not be one that has only lost its
+	// name, and the list must speak of the same maildrop.
+	certain := d.unnamed <= shown.unnamed && d.kin(shown)
 	byNum := map[uint32]int{}
 	if same {
 		for i, l := range d.list {

@@ -14,9 +14,10 @@ const (
 	pipelineOctets   = 1 << 20 // announced octets on their way at once, but for one message
 	unknownSize      = 16 << 10
 
-	// maxUniqueID bounds a unique-id. QUIRK(several): RFC 1939 §7 allows 70
-	// octets, but a longer one names a message just as well.
-	maxUniqueID = 512
+	// maxUniqueID bounds a unique-id in octets. QUIRK(several): RFC 1939 §7 allows
+	// 70, but a somewhat longer one names a message just as well; fetchmail has
+	// room for 128.
+	maxUniqueID = 128
 )
 
 // Listing returns the messages of the maildrop by LIST and UIDL, where Stat
@@ -227,6 +228,9 @@ func (p *POP3) stream(ctx context.Context, want []POP3Message, fn func(int, io.R
 	}()
 	sent, announced := 0, int64(0)
 	for i := range want {
+		if ctx.Err() != nil {
+			return p.kill(ctx.Err()) // the buffer may hold more answers; they are not wanted any more
+		}
 		if sent-i <= window/2 {
 			var batch []byte
 			for sent < len(want) && sent-i < window && (sent == i || announced+hint(want[sent]) <= pipelineOctets) {
