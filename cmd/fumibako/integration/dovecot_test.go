@@ -30,10 +30,10 @@ const password = "pass"
 // dovecotOptions change what startDovecot starts. The zero value is a Dovecot
 // with Maildir++ folders and certificates for localhost.
 type dovecotOptions struct {
-	uidlFormat string   // pop3_uidl_format; "" is Dovecot's usual one
-	layoutFS   bool     // folders as folders (delimiter /) in place of Maildir++ (delimiter .)
-	certNames  []string // whom the certificate names; nil: localhost and 127.0.0.1
-	noSSL      bool     // neither TLS nor STARTTLS
+	otherUIDL bool     // unique-ids from the messages' file names in place of their UIDs
+	layoutFS  bool     // folders as folders (delimiter /) in place of Maildir++ (delimiter .)
+	certNames []string // whom the certificate names; nil: localhost and 127.0.0.1
+	noSSL     bool     // neither TLS nor STARTTLS
 }
 
 // A dovecot is a running Dovecot: any user, password "pass".
@@ -42,6 +42,8 @@ type dovecot struct {
 	imap, pop3, imaps, pop3s int
 	caFile                   string // PEM of the CA that signed its certificate
 	options                  dovecotOptions
+	binary                   string
+	new                      bool // Dovecot 2.4 or later
 	cmd                      *exec.Cmd
 	exited                   chan error
 }
@@ -58,6 +60,7 @@ func startDovecot(t *testing.T, o dovecotOptions) *dovecot {
 	if names == nil {
 		names = []string{"localhost", "127.0.0.1"}
 	}
+	d.find(t)
 	d.caFile = d.path("ca.pem")
 	writeCertificates(t, d.caFile, d.path("cert.pem"), d.path("key.pem"), names)
 	d.start(t)
@@ -70,6 +73,25 @@ func startDovecot(t *testing.T, o dovecotOptions) *dovecot {
 		}
 	})
 	return d
+}
+
+// find finds the program and its version: 2.3 and 2.4 read different
+// configurations.
+func (d *dovecot) find(t *testing.T) {
+	t.Helper()
+	d.binary = "/usr/sbin/dovecot"
+	if found, err := exec.LookPath("dovecot"); err == nil {
+		d.binary = found
+	}
+	out, err := exec.Command(d.binary, "--version").Output()
+	if err != nil {
+		t.Fatalf("Dovecot is not installed (Debian: dovecot-imapd, dovecot-pop3d): %v", err)
+	}
+	var major, minor int
+	if _, err := fmt.Sscanf(string(out), "%d.%d", &major, &minor); err != nil {
+		t.Fatalf("Dovecot's version is %q: %v", out, err)
+	}
+	d.new = major > 2 || minor >= 4
 }
 
 func (d *dovecot) path(name string) string { return filepath.Join(d.dir, name) }
@@ -91,11 +113,7 @@ func (d *dovecot) address(protocol string) string {
 func (d *dovecot) start(t *testing.T) {
 	t.Helper()
 	must(t, os.WriteFile(d.path("dovecot.conf"), []byte(d.config()), 0o644))
-	binary, err := exec.LookPath("dovecot")
-	if err != nil {
-		binary = "/usr/sbin/dovecot"
-	}
-	d.cmd = exec.Command(binary, "-F", "-c", d.path("dovecot.conf"))
+	d.cmd = exec.Command(d.binary, "-F", "-c", d.path("dovecot.conf"))
 	var out bytes.Buffer
 	d.cmd.Stdout, d.cmd.Stderr = &out, &out
 	// A test that dies must not leave a server behind.
@@ -159,90 +177,6 @@ func (d *dovecot) doveadm(t *testing.T, args ...string) string {
 	}
 	return string(out)
 }
-
-func (d *dovecot) config() string {
-	layout := ""
-	if d.options.layoutFS {
-		layout = ":LAYOUT=fs"
-	}
-	uidl := d.options.uidlFormat
-	if uidl == "" {
-		uidl = "%08Xu%08Xv"
-	}
-	ssl := "yes"
-	if d.options.noSSL {
-		ssl = "no"
-	}
-	return strings.NewReplacer("@DIR@", d.dir, "@LAYOUT@", layout, "@UIDL@", uidl, "@SSL@", ssl,
-		"@IMAP@", fmt.Sprint(d.imap), "@POP3@", fmt.Sprint(d.pop3),
-		"@IMAPS@", fmt.Sprint(d.imaps), "@POP3S@", fmt.Sprint(d.pop3s),
-		"@UID@", fmt.Sprint(mailUID), "@GID@", fmt.Sprint(mailGID)).Replace(dovecotConfig)
-}
-
-const dovecotConfig = `base_dir = @DIR@/run
-state_dir = @DIR@/state
-instance_name = fumibako-@IMAP@
-protocols = imap pop3
-listen = 127.0.0.1
-log_path = @DIR@/log
-ssl = @SSL@
-ssl_cert = <@DIR@/cert.pem
-ssl_key = <@DIR@/key.pem
-disable_plaintext_auth = no
-auth_mechanisms = plain login
-auth_failure_delay = 0
-mail_location = maildir:@DIR@/mail/%u@LAYOUT@
-first_valid_uid = 1
-mail_uid = @UID@
-mail_gid = @GID@
-mail_fsync = never
-mail_max_userip_connections = 200
-default_client_limit = 2000
-pop3_uidl_format = @UIDL@
-passdb {
-  driver = static
-  args = password=` + password + `
-}
-userdb {
-  driver = static
-  args = uid=@UID@ gid=@GID@ home=@DIR@/mail/%u
-}
-namespace inbox {
-  inbox = yes
-  mailbox Drafts {
-    special_use = \Drafts
-  }
-  mailbox Sent {
-    special_use = \Sent
-  }
-  mailbox Trash {
-    special_use = \Trash
-  }
-}
-service imap-login {
-  process_min_avail = 1
-  inet_listener imap {
-    port = @IMAP@
-  }
-  inet_listener imaps {
-    port = @IMAPS@
-    ssl = @SSL@
-  }
-}
-service pop3-login {
-  process_min_avail = 1
-  inet_listener pop3 {
-    port = @POP3@
-  }
-  inet_listener pop3s {
-    port = @POP3S@
-    ssl = @SSL@
-  }
-}
-service stats {
-  client_limit = 1000
-}
-`
 
 // freePorts returns n loopback ports that nobody listens at just now.
 func freePorts(t *testing.T, n int) []int {

@@ -27,10 +27,7 @@ func TestIdentityShocks(t *testing.T) {
 		}},
 		{"unique-ids", "pop3", false, func(t *testing.T, d *dovecot, c *client) {
 			o := d.options
-			o.uidlFormat = "%g"
-			if d.options.uidlFormat == o.uidlFormat {
-				o.uidlFormat = ""
-			}
+			o.otherUIDL = !o.otherUIDL
 			d.restart(t, o)
 		}},
 		{"index-deleted", "imap", true, func(t *testing.T, d *dovecot, c *client) {
