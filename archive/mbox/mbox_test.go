@@ -266,9 +266,17 @@ func TestScanner(t *testing.T) {
 		{name: "From_ line too long", file: "From " + strings.Repeat("x", maxFromLine) + "\na\n\n", want: []string{"|From " + strings.Repeat("x", maxFromLine) + "\na\n"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for _, wrap := range []func(io.Reader) io.Reader{func(r io.Reader) io.Reader { return r }, iotest.OneByteReader} {
+			for _, wrap := range []func(io.Reader) io.Reader{
+				func(r io.Reader) io.Reader { return r }, // as a file
+				func(r io.Reader) io.Reader { return struct{ io.Reader }{r} },
+				iotest.OneByteReader,
+			} {
 				var got []string
-				s := NewScanner(wrap(strings.NewReader(tc.file)), 100)
+				// As a file, it begins elsewhere than at its own offset 0.
+				file := strings.NewReader("before" + tc.file)
+				file.Seek(int64(len("before")), io.SeekStart)
+				r := wrap(file)
+				s := NewScanner(r, 100)
 				var entries []Entry
 				for {
 					e, err := s.Next()
@@ -278,7 +286,7 @@ func TestScanner(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
-					if e.Length != -1 {
+					if known := e.Length != -1; known != (r == file) {
 						t.Errorf("length %d before the body is read", e.Length)
 					}
 					body, err := io.ReadAll(s.Body())
@@ -378,8 +386,8 @@ func TestLongLines(t *testing.T) {
 		{name: "only >", line: bytes.Repeat([]byte(">"), size)},
 		{name: "> and From_", line: append(bytes.Repeat([]byte(">"), size), "From x"...)},
 		{name: "From_", line: append([]byte("From "), bytes.Repeat([]byte("F"), size)...)},
-		{name: "empty lines", line: bytes.Repeat([]byte("\n"), size)},
-		{name: "From_ lines", line: bytes.Repeat([]byte("\nFrom "), size/6)},
+		{name: "empty lines", line: bytes.Repeat([]byte("\n"), size/8)},
+		{name: "From_ lines", line: bytes.Repeat([]byte("\nFrom "), size/24)},
 		{name: "NUL", line: make([]byte, size)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

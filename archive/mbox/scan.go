@@ -14,7 +14,7 @@ const maxField = 256
 // Entry is one entry of an mbox.
 type Entry struct {
 	Offset int64  // of its first octet, in the file
-	Length int64  // From_ line, octets and the empty line at the end; -1 until the body has been read
+	Length int64  // From_ line, octets and the empty line at the end; -1 if not known yet, see Scanner.Next
 	From   []byte // the From_ line with its line end; nil: these octets stand before any From_ line and are nobody's entry
 }
 
@@ -42,20 +42,38 @@ type Scanner struct {
 	entry     Entry
 	inBody    bool
 	lineStart bool
+
+	file  io.ReaderAt // r, if it can be read again
+	shift int64       // from an offset of an entry to one of file
+	body  io.Reader   // of the current entry, in file
 }
 
 // NewScanner returns a Scanner that reads r, whose first octet stands at offset
 // in the file and, if it belongs to an entry, begins one.
 func NewScanner(r io.Reader, offset int64) *Scanner {
-	return &Scanner{w: newWindow(r), pos: offset}
+	s := &Scanner{w: newWindow(r), pos: offset}
+	file, ok := r.(interface {
+		io.ReaderAt
+		io.Seeker
+	})
+	if !ok {
+		return s
+	}
+	if at, err := file.Seek(0, io.SeekCurrent); err == nil { // a pipe has no position
+		s.file, s.shift = file, at-offset
+	}
+	return s
 }
 
 // Next goes to the next entry, reading over what is left of the body of the
-// one before. Its Length is -1: it is known when the body has been read, and
-// Entry then tells it. Next returns io.EOF at the end, and any other error only
-// if reading failed; then nothing is known about the entry it failed in.
+// one before. If r is an io.ReaderAt and an io.Seeker, as a file is, Next finds
+// the end of the entry at once, and Body reads its octets a second time.
+// Otherwise Length is -1 until the body has been read, and Entry then tells it.
+//
+// Next returns io.EOF at the end, and any other error only if reading failed;
+// then nothing is known about the entry it failed in.
 func (s *Scanner) Next() (Entry, error) {
-	if _, err := io.Copy(io.Discard, s.Body()); err != nil {
+	if _, err := io.Copy(io.Discard, (*scannerBody)(s)); err != nil {
 		return Entry{}, err
 	}
 	if len(s.w.peek(1)) == 0 {
@@ -71,17 +89,32 @@ func (s *Scanner) Next() (Entry, error) {
 		s.skip(n)
 	}
 	s.inBody, s.lineStart = true, true
+	if s.file != nil {
+		begin := s.pos
+		length, err := io.Copy(io.Discard, (*scannerBody)(s))
+		if err != nil {
+			return Entry{}, err
+		}
+		s.body = io.NewSectionReader(s.file, begin+s.shift, length)
+	}
 	return s.entry, nil
 }
 
-// Entry returns the current entry, with its Length once Body has given io.EOF.
+// Entry returns the current entry, with its Length once Body has given io.EOF,
+// if not before.
 func (s *Scanner) Entry() Entry { return s.entry }
 
 // Body gives the octets of the current entry as they stand in the file (still
 // quoted), without From_ line and without the empty line at the end. It is
 // valid until Next.
-func (s *Scanner) Body() io.Reader { return (*scannerBody)(s) }
+func (s *Scanner) Body() io.Reader {
+	if s.body != nil {
+		return s.body
+	}
+	return (*scannerBody)(s)
+}
 
+// scannerBody reads the body that s stands in, and takes the entry's end.
 type scannerBody Scanner
 
 func (b *scannerBody) Read(p []byte) (n int, err error) {
