@@ -1,0 +1,36 @@
+package archive
+
+import (
+	"os"
+	"time"
+)
+
+// folder is a folder of the archive; here its files are reached by path.
+type folder struct {
+	d    *disk
+	name string
+}
+
+func (d *disk) folder(name string) (*folder, error) { return &folder{d, name}, nil }
+
+func (x *folder) close() {}
+
+// add makes a new file with these octets and this time. It is handed over for
+// syncing. An existing file of that name is an error.
+func (x *folder) add(name string, octets []byte, when time.Time) error {
+	f, err := x.d.openFile(x.name+"/"+name, os.O_CREATE|os.O_EXCL|os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	if err := x.d.write(f, octets); err != nil {
+		f.Close()
+		return err
+	}
+	setModTime(f, when)
+	return x.d.sync.written(f)
+}
+
+// move renames from, in this folder, to a name in another.
+func (x *folder) move(from string, other *folder, to string) error {
+	return x.d.rename(x.name+"/"+from, other.name+"/"+to)
+}

@@ -1,0 +1,414 @@
+package archive
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/fumibako-mail/fumibako/dedupe"
+)
+
+// Mailbox is one mailbox of an account in the archive. It is used by one
+// goroutine at a time.
+type Mailbox struct {
+	a       *Archive
+	id      uint32
+	account string
+	epoch   uint32 // of the run; 0 where no account is at work
+	info    MailboxInfo
+	path    string // of the folder or .mbox file, relative to the root
+	store   store
+	adopted bool // its journal was lost, its name is read off its path
+
+	// Owned by whoever holds a.mu.
+	nextSeq    uint32          // of the next message record
+	journalEnd int64           // octets of the journal, what the open batch will write not included
+	listed     map[uint32]bool // messages the server's current list holds: they must not be taken for one another
+
+	scratch []byte         // Add reads into it
+	hasher  *dedupe.Hasher // and hashes with it
+}
+
+// MailboxInfo is what the server says of a mailbox itself.
+type MailboxInfo struct {
+	Name       string // true name, UTF-8 or the octets themselves
+	Delimiter  string
+	SpecialUse string
+}
+
+// SyncState is what a mailbox looked like at the end of the last run that
+// dealt with every message of it. It lives in the index alone: losing it costs
+// a listing, nothing else.
+type SyncState struct {
+	Epoch         uint32
+	UIDValidity   uint32
+	UIDNext       uint32
+	Messages      uint32
+	HighestModSeq uint64
+}
+
+// store is how one format keeps the messages of one mailbox.
+//
+// prepare, publish and settle are called by the committer alone, once each for
+// a batch and in this order; between prepare and publish the journal is
+// written and synced.
+type store interface {
+	look() error                                                  // read what is on the disk; called before the first present
+	present(e dedupe.Entry) bool                                  // e's file is there with the recorded size
+	open(e dedupe.Entry) (io.ReadCloser, error)                   // the stored octets of the message itself
+	prepare(list []*message) error                                // bring octets to the spool, settle where each message will stand
+	publish(list []*message, marks []flagChange) error            // let them appear
+	settle()                                                      // give back what prepare took
+	torn(list []placed) (sound []placed, err error)               // after a crash: which of these records reached their place; what did not is set aside
+	foreign(recorded map[string]bool, fn func(found) error) error // what is there without a record: by base name, or offsetKey
+}
+
+// flagChange is a change of flags in a store.
+type flagChange struct {
+	seq         uint32
+	where       string
+	add, remove []string
+}
+
+// placed is a message record whose place is to be checked after a crash.
+type placed struct {
+	rec *record
+	seq uint32
+}
+
+// found is something in a store that no record speaks of.
+type found struct {
+	path   string
+	offset int64
+	length int64
+	where  string
+	flags  []string
+	date   time.Time
+	open   func() (io.ReadCloser, error)
+}
+
+func mailboxKey(account, name string) string { return account + "\x00" + name }
+
+func journalName(id uint32) string { return fmt.Sprintf("%s/%06d.log", journalDir, id) }
+
+// loadMailboxes reads the first record of each journal.
+func (a *Archive) loadMailboxes() error {
+	return a.fs.entries(journalDir, func(e fs.DirEntry) error {
+		n, err := strconv.ParseUint(strings.TrimSuffix(e.Name(), ".log"), 10, 32)
+		if err != nil || !strings.HasSuffix(e.Name(), ".log") {
+			return nil
+		}
+		id := uint32(n)
+		a.nextID = max(a.nextID, id+1)
+		name := journalDir + "/" + e.Name()
+		head, err := a.journalHead(name)
+		if err != nil {
+			return err
+		}
+		if head == nil { // begun by a run that was cut short: it holds nothing
+			if f, err := a.fs.open(name); err == nil {
+				err = a.keepAside(f, "journal")
+				f.Close()
+				if err != nil {
+					return err
+				}
+			}
+			return a.fs.remove(name)
+		}
+		a.enter(id, head)
+		return nil
+	})
+}
+
+func (a *Archive) journalHead(name string) (*record, error) {
+	f, err := a.fs.open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readHead(f)
+}
+
+// readHead returns the record of a journal that names its mailbox, or nil if
+// there is none. It stands first; only an adopted mailbox may be named again
+// further down.
+func readHead(r io.Reader) (*record, error) {
+	var head *record
+	_, _, err := readJournal(r, 0, func(rec *record, _ int64) error {
+		if rec.Type == "mailbox" {
+			head = rec
+		}
+		if head == nil || !head.Adopted {
+			return io.EOF
+		}
+		return nil
+	})
+	if err == io.EOF {
+		err = nil
+	}
+	return head, err
+}
+
+func (a *Archive) enter(id uint32, head *record) *Mailbox {
+	m := &Mailbox{
+		a: a, id: id, account: string(head.Account), path: head.Path,
+		info:   MailboxInfo{string(head.Mailbox), string(head.Delimiter), string(head.Use)},
+		listed: map[uint32]bool{}, nextSeq: 1, adopted: head.Adopted,
+	}
+	if a.marker.Format == Maildir {
+		m.store = newMaildirStore(m)
+	} else {
+		m.store = newMboxStore(m)
+	}
+	a.mailboxes[mailboxKey(m.account, m.info.Name)] = m
+	a.byID[id] = m
+	a.folded[foldPath(m.path)] = id
+	return m
+}
+
+// Mailbox returns a mailbox of an enrolled account, and begins it if it is new.
+func (a *Archive) Mailbox(acc Enrolled, info MailboxInfo) (*Mailbox, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m := a.mailboxes[mailboxKey(acc.Name, info.Name)]
+	if m == nil {
+		var err error
+		if m, err = a.newMailbox(acc.Name, info); err != nil {
+			return nil, failure(info.Name, err)
+		}
+	}
+	m.epoch = acc.Epoch
+	if m.info.SpecialUse != info.SpecialUse && info.SpecialUse != "" {
+		m.info.SpecialUse = info.SpecialUse
+		a.committer.add(m, &record{Type: "use", Use: text(info.SpecialUse)})
+	}
+	clear(m.listed)
+	if err := m.store.look(); err != nil {
+		return nil, failure(m.path, err)
+	}
+	return m, nil
+}
+
+func (a *Archive) newMailbox(account string, info MailboxInfo) (*Mailbox, error) {
+	path := mailboxPath(account, info.Name, info.Delimiter, a.marker.Format == Mbox)
+	if m := a.byID[a.folded[foldPath(path)]]; m != nil && m.adopted && m.path == path && m.account == account {
+		return m, a.claim(m, info)
+	}
+	for n, p := 2, path; ; n++ {
+		if _, twin := a.folded[foldPath(path)]; !twin {
+			break
+		}
+		path = twinPath(p, n)
+	}
+	head := &record{
+		Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(account), Mailbox: text(info.Name),
+		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: path,
+	}
+	if err := a.beginJournal(head); err != nil {
+		return nil, err
+	}
+	return a.mailboxes[mailboxKey(account, info.Name)], nil
+}
+
+// claim gives a mailbox whose journal had been lost its true name back.
+func (a *Archive) claim(m *Mailbox, info MailboxInfo) error {
+	delete(a.mailboxes, mailboxKey(m.account, m.info.Name))
+	m.info, m.adopted = info, false
+	a.mailboxes[mailboxKey(m.account, info.Name)] = m
+	head := &record{
+		Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(m.account), Mailbox: text(info.Name),
+		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: m.path,
+	}
+	if err := m.appendRecords(head); err != nil {
+		return err
+	}
+	return m.enterAll([]*record{head})
+}
+
+// Path is where the mailbox lies, relative to the archive.
+func (m *Mailbox) Path() string { return m.path }
+
+// A Query asks about one message of a server's list.
+type Query struct {
+	UIDValidity uint32
+	UID         string
+	Ordinal     int
+	Size        int64  // as listed; -1 if not said
+	Same        string // X-GM-MSGID or EMAILID
+}
+
+// An Answer says what the archive knows about one message of a server's list.
+type Answer struct {
+	Held    bool      // recorded under this origin, its file seen in this run, the listed size as recorded
+	Seq     uint32    // of the message the origin leads to, held or not; 0 if the origin is unknown
+	Flags   string    // FlagString of the server's flags when it was last asked
+	Origins int       // how many origins lead to it
+	Gone    bool      // it was recorded as no longer listed
+	Date    time.Time // INTERNALDATE, or the message's own date; zero if neither is known
+}
+
+// Tally counts held messages.
+type Tally struct {
+	Held           int
+	Oldest, Newest time.Time // zero if not known
+}
+
+func (m *Mailbox) origin(q Query) dedupe.Origin {
+	return dedupe.Origin{Account: m.account, Epoch: m.epoch, Mailbox: m.info.Name, UIDValidity: q.UIDValidity, UID: q.UID, Ordinal: q.Ordinal}
+}
+
+// Ask answers n queries from one consistent view. A message that is answered
+// as held counts from now on as listed side by side with the others.
+func (m *Mailbox) Ask(n int, query func(i int) Query, answer func(i int, a Answer)) error {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	return failure(indexFile, m.a.index.View(func(tx *dedupe.Tx) error {
+		for i := range n {
+			q := query(i)
+			b, known := tx.Origin(m.id, m.origin(q))
+			if !known || q.UID == "" {
+				answer(i, Answer{})
+				continue
+			}
+			e, ok := tx.Entry(m.id, b.Seq)
+			ans := Answer{Seq: b.Seq, Gone: b.Gone, Flags: e.Flags, Origins: e.Origins, Date: e.Date}
+			ans.Held = ok && (q.Size < 0 || b.Size < 0 || q.Size == b.Size) && m.store.present(e)
+			if ans.Held {
+				m.listed[b.Seq] = true
+			}
+			answer(i, ans)
+		}
+		return nil
+	}))
+}
+
+// CountHeld counts the messages that the server listed at the end of the last
+// complete run and that are still held, for a mailbox known to be unchanged.
+func (m *Mailbox) CountHeld(uidValidity uint32) (t Tally, err error) {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	err = m.a.index.View(func(tx *dedupe.Tx) error {
+		return tx.Origins(m.id, m.epoch, uidValidity, func(_ []byte, b dedupe.Bound) error {
+			if b.Gone {
+				return nil
+			}
+			e, ok := tx.Entry(m.id, b.Seq)
+			if !ok || !m.store.present(e) {
+				return nil
+			}
+			m.listed[b.Seq] = true
+			t.Held++
+			if !e.Date.IsZero() && (t.Oldest.IsZero() || e.Date.Before(t.Oldest)) {
+				t.Oldest = e.Date
+			}
+			if e.Date.After(t.Newest) {
+				t.Newest = e.Date
+			}
+			return nil
+		})
+	})
+	return t, failure(indexFile, err)
+}
+
+// Vanish records which origins of this UIDVALIDITY the server no longer
+// lists. listed must hold dedupe.OriginKey-equal keys by way of the queries of
+// a whole list.
+func (m *Mailbox) Vanish(uidValidity uint32, n int, query func(i int) Query) (gone int, err error) {
+	keys := make(map[string]struct{}, n)
+	for i := range n {
+		if q := query(i); q.UID != "" {
+			keys[string(dedupe.OriginKey(m.origin(q)))] = struct{}{}
+		}
+	}
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	var lost []string
+	err = m.a.index.View(func(tx *dedupe.Tx) error {
+		return tx.Origins(m.id, m.epoch, uidValidity, func(key []byte, b dedupe.Bound) error {
+			if _, ok := keys[string(key)]; !ok && !b.Gone {
+				lost = append(lost, string(key))
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, failure(indexFile, err)
+	}
+	for _, k := range lost {
+		o := dedupe.ParseOriginKey([]byte(k))
+		m.a.committer.add(m, &record{Type: "gone", Origin: &originR{Epoch: o.Epoch, UIDValidity: o.UIDValidity, UID: text(o.UID), Ordinal: o.Ordinal}})
+	}
+	return len(lost), nil
+}
+
+// LastState returns what SetState kept, and whether there is anything.
+func (m *Mailbox) LastState() (s SyncState, ok bool) {
+	m.a.index.View(func(tx *dedupe.Tx) error {
+		ok = json.Unmarshal(tx.State(m.id), &s) == nil
+		return nil
+	})
+	return s, ok && s.Epoch == m.epoch
+}
+
+// SetState keeps s once everything added before is durable. A nil s forgets.
+func (m *Mailbox) SetState(s *SyncState) {
+	var octets []byte
+	if s != nil {
+		s.Epoch = m.epoch
+		octets, _ = json.Marshal(s)
+	}
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	m.a.committer.setState(m, octets)
+}
+
+// SetFlags records the flags the server has now for a message, and takes over
+// what changed since it was last asked. Marks that a mail program made in the
+// archive itself stay.
+func (m *Mailbox) SetFlags(seq uint32, flags []string) {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	m.a.committer.add(m, &record{Type: "flags", Seq: seq, Flags: texts(flags)})
+}
+
+// BindAgain records that an origin leads to a held message without its body
+// having been compared.
+func (m *Mailbox) BindAgain(q Query, seq uint32) {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	r := m.originRecord(q)
+	if r == nil {
+		return
+	}
+	r.NotCompared = true
+	m.listed[seq] = true
+	m.a.committer.add(m, &record{Type: "origin", Seq: seq, Origin: r})
+}
+
+// originRecord is nil for a message its server has no name for.
+func (m *Mailbox) originRecord(q Query) *originR {
+	if q.UID == "" {
+		return nil
+	}
+	return &originR{Epoch: m.epoch, UIDValidity: q.UIDValidity, UID: text(q.UID), Ordinal: q.Ordinal, Size: q.Size, Same: text(q.Same)}
+}
+
+// Unbound calls fn for each held message that nothing the server lists now
+// leads to: those a changed UIDVALIDITY or a lost list of unique-ids left
+// without an origin. size is the size the server last listed, or -1.
+func (m *Mailbox) Unbound(fn func(seq uint32, octets int64, header dedupe.Digest)) error {
+	m.a.mu.Lock()
+	defer m.a.mu.Unlock()
+	return failure(indexFile, m.a.index.View(func(tx *dedupe.Tx) error {
+		return tx.Entries(m.id, func(e dedupe.Entry) error {
+			if !m.listed[e.Seq] && m.store.present(e) {
+				fn(e.Seq, e.Size, e.Header)
+			}
+			return nil
+		})
+	}))
+}

@@ -1,0 +1,54 @@
+package archive
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/windows"
+)
+
+func openWhole(*os.Root) *os.File { return nil }
+
+func syncFS(*os.File) error { return errors.ErrUnsupported }
+
+func syncFile(f *os.File) error { return f.Sync() } // FlushFileBuffers
+
+// syncDirHandle: Windows has no sync of a folder; renameDurable writes through.
+func syncDirHandle(*os.File) error { return nil }
+
+func isFull(err error) bool {
+	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
+}
+
+// renameDurable: os.Root has no write-through rename. Both names were made or
+// escaped by us, and the folders were reached through the root before.
+func renameDurable(d *disk, from, to string) error {
+	f, err := windows.UTF16PtrFromString(filepath.Join(d.path, filepath.FromSlash(from)))
+	if err != nil {
+		return err
+	}
+	t, err := windows.UTF16PtrFromString(filepath.Join(d.path, filepath.FromSlash(to)))
+	if err != nil {
+		return err
+	}
+	// A virus scanner or an indexer holds a new file for a moment.
+	for wait := time.Millisecond; ; wait *= 2 {
+		err = windows.MoveFileEx(f, t, windows.MOVEFILE_REPLACE_EXISTING|windows.MOVEFILE_WRITE_THROUGH)
+		if !errors.Is(err, windows.ERROR_SHARING_VIOLATION) && !errors.Is(err, windows.ERROR_ACCESS_DENIED) || wait > 2*time.Second {
+			break
+		}
+		time.Sleep(wait)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// setModTime is a courtesy to other mail programs; the journal has the date.
+func setModTime(f *os.File, t time.Time) {
+	ft := windows.NsecToFiletime(t.UnixNano())
+	windows.SetFileTime(windows.Handle(f.Fd()), nil, nil, &ft)
+}
