@@ -9,7 +9,8 @@ type Ledger struct {
 	Facts     Facts
 	Mailboxes []MailboxLedger
 	Err       error     // what ended the account early: *session.Error, *archive.Error or a context's error; nil if nothing did
-	Oldest    time.Time // date of the oldest message the server lists, as far as it is known; zero if not
+	Oldest    time.Time // date of the oldest held message the server lists; zero if it is not known
+	Newest    time.Time // and of the newest
 	ListedAll bool      // every mailbox that was not left out has been listed
 }
 
@@ -18,12 +19,13 @@ type Ledger struct {
 type MailboxLedger struct {
 	Name       string
 	SpecialUse string
-	Server     int // messages the server lists now
-	Held       int // of these, recorded and their files seen in this run with the recorded size
-	New        int // stored by this run
-	Duplicate  int // found to be held already after they were fetched (or by identity named by the server): not stored again
-	Rebound    int // bound again to a held message without downloading it: held, not compared
-	LeftOut    int // by the user's choice
+	Server     int  // messages the server lists now
+	Held       int  // of these, recorded and their files seen in this run with the recorded size
+	New        int  // stored by this run
+	Duplicate  int  // found to be held already after they were fetched (or by identity named by the server): not stored again
+	Rebound    int  // bound again to a held message without downloading it: held, not compared
+	LeftOut    int  // by the user's choice
+	Excluded   bool // the whole mailbox was left out by choice
 	NewOctets  int64
 	CopyOctets int64 // of NewOctets: also held in another mailbox, stored again because a link was not possible
 	Unchanged  bool  // recognised as unchanged without listing
