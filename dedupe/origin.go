@@ -35,5 +35,5 @@ type Head struct {
 	To        string
 	Cc        string
 	Subject   string
-	Received  string // the topmost Received field
+	Received  string // the topmost Received field whose date can be read; else the topmost
 }
