@@ -200,6 +200,65 @@ func alwaysCut(t *testing.T, addr *net.TCPAddr, open opener, want []fetchtest.Ex
 	}
 }
 
+// cancels ends the context in the midst of more mail than any buffer holds, on
+// a line that goes on forever or has fallen silent.
+func cancels(t *testing.T, addr *net.TCPAddr, open opener, total int) {
+	t.Helper()
+	for _, f := range []struct {
+		name   string
+		faults fetchtest.Faults
+	}{
+		{"running", fetchtest.Faults{}},
+		{"silent", fetchtest.Faults{StallAfter: 1 << 20}},
+	} {
+		t.Run(f.name, func(t *testing.T) {
+			line := proxied(t, addr, func(int) fetchtest.Faults { return f.faults })
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			src, err := open(t.Context(), line)
+			check(t, err)
+			mailboxes, err := src.Mailboxes(ctx)
+			check(t, err)
+			var listed []fetch.Listed
+			state, err := src.List(ctx, mailboxes[0], func(l fetch.Listed) error {
+				listed = append(listed, l)
+				return nil
+			})
+			check(t, err)
+			calls := 0
+			var since time.Time
+			failures, err := src.Fetch(ctx, mailboxes[0], state, listed, func(_ fetch.Listed, r io.Reader) error {
+				if calls++; calls == 3 {
+					since = time.Now()
+					time.AfterFunc(50*time.Millisecond, cancel)
+				}
+				if f.name == "running" && calls >= 3 {
+					time.Sleep(10 * time.Millisecond) // the mail must outlast the context
+				}
+				_, err := io.Copy(io.Discard, r)
+				return err
+			})
+			if !errors.Is(err, context.Canceled) || calls >= total || len(failures) > 0 {
+				t.Errorf("%d calls of %d, %d failures, %v", calls, total, len(failures), err)
+			}
+			src.Close()
+			if took := time.Since(since); took > 3*time.Second {
+				t.Errorf("it took %v to stop", took)
+			}
+		})
+	}
+}
+
+// manyLarge are messages that fill every buffer on the way.
+func manyLarge() []fetchtest.Odd {
+	var many []fetchtest.Odd
+	body := strings.Repeat("0123456789abcdef\r\n", 8000)
+	for i := range 120 {
+		many = append(many, fetchtest.Odd{Name: "large", Octets: fmt.Appendf(nil, "Subject: %d\r\n\r\n%s", i, body)})
+	}
+	return many
+}
+
 func popServer(t testing.TB, set func(*fetchtest.POP3), messages []fetchtest.Odd) (*fetchtest.POP3, *net.TCPAddr, []fetchtest.Expected) {
 	t.Helper()
 	s := fetchtest.NewPOP3("taro@example.jp", "secret")
@@ -306,6 +365,16 @@ func TestPOP3SurvivesCuts(t *testing.T) {
 func TestPOP3IsHonestOnABadLine(t *testing.T) {
 	s, addr, want := popServer(t, nil, shorter(fetchtest.Strange()))
 	alwaysCut(t, addr, openPOP3(s), want)
+}
+
+func TestPOP3Cancels(t *testing.T) {
+	s, addr, want := popServer(t, nil, manyLarge())
+	cancels(t, addr, openPOP3(s), len(want))
+	for _, command := range s.Commands() {
+		if command == "QUIT" {
+			t.Error("a cancelled session said QUIT: some servers expire what was retrieved")
+		}
+	}
 }
 
 // TestPOP3EveryIDChanged opens the same maildrop twice with other unique-ids:
