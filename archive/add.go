@@ -28,7 +28,7 @@ type Outcome struct {
 
 // maxInMemory is the size up to which a message waits in memory for its batch;
 // a larger one goes to the spool while it arrives.
-const maxInMemory = 1 << 20
+const maxInMemory = 512 << 10
 
 // message is a message on its way through a batch.
 type message struct {

@@ -12,7 +12,7 @@ import (
 const (
 	batchMessages = 500
 	batchRecords  = 5000
-	batchOctets   = 6 << 20 // held in memory; larger messages wait in the spool
+	batchOctets   = 4 << 20 // held in memory; larger messages wait in the spool
 	batchSpooled  = 256 << 20
 	batchAge      = 2 * time.Second
 )

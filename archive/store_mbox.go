@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -355,14 +356,17 @@ func (s *mboxStore) foreign(recorded map[string]bool, fn func(found) error) erro
 	}
 }
 
-// fromDate reads the date of a From_ line; zero if it has none.
+// fromDate reads the date of a From_ line, as asctime writes it with or
+// without a zone behind; zero if it has none.
 func fromDate(from []byte) time.Time {
-	if len(from) < len(time.ANSIC)+1 {
-		return time.Time{}
+	line := strings.TrimRight(string(from), "\r\n")
+	for range 3 {
+		if n := len(line) - len(time.ANSIC); n >= 0 {
+			if t, err := time.Parse(time.ANSIC, line[n:]); err == nil {
+				return t
+			}
+		}
+		line = line[:max(0, strings.LastIndexByte(line, ' '))]
 	}
-	t, err := time.Parse(time.ANSIC, string(from[len(from)-1-len(time.ANSIC):len(from)-1]))
-	if err != nil {
-		return time.Time{}
-	}
-	return t
+	return time.Time{}
 }

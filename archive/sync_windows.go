@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/windows"
@@ -25,11 +26,11 @@ func isFull(err error) bool {
 // renameDurable: os.Root has no write-through rename. Both names were made or
 // escaped by us, and the folders were reached through the root before.
 func renameDurable(d *disk, from, to string) error {
-	f, err := windows.UTF16PtrFromString(filepath.Join(d.path, filepath.FromSlash(from)))
+	f, err := windows.UTF16PtrFromString(longPath(filepath.Join(d.path, filepath.FromSlash(from))))
 	if err != nil {
 		return err
 	}
-	t, err := windows.UTF16PtrFromString(filepath.Join(d.path, filepath.FromSlash(to)))
+	t, err := windows.UTF16PtrFromString(longPath(filepath.Join(d.path, filepath.FromSlash(to))))
 	if err != nil {
 		return err
 	}
@@ -51,4 +52,15 @@ func renameDurable(d *disk, from, to string) error {
 func setModTime(f *os.File, t time.Time) {
 	ft := windows.NsecToFiletime(t.UnixNano())
 	windows.SetFileTime(windows.Handle(f.Fd()), nil, nil, &ft)
+}
+
+// longPath lifts the limit of 260 characters that the plain call has.
+func longPath(p string) string {
+	switch {
+	case strings.HasPrefix(p, `\\?\`):
+		return p
+	case strings.HasPrefix(p, `\\`):
+		return `\\?\UNC` + p[1:]
+	}
+	return `\\?\` + p
 }
