@@ -2,4 +2,12 @@
 // archive and proves what it holds.
 package main
 
-func main() {}
+import (
+	"os"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/cli"
+)
+
+func main() {
+	os.Exit(cli.Main(os.Args[1:], cli.Stdio{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}))
+}

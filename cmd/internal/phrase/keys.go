@@ -153,6 +153,13 @@ const (
 	VerifyVerdictInterrupted Key = "verify.verdict-interrupted"
 	VerifyVerdictRepairPart  Key = "verify.verdict-repair-part"
 
+	DemoHello   Key = "demo.hello"
+	DemoFirst   Key = "demo.first"
+	DemoSecond  Key = "demo.second"
+	DemoVerify  Key = "demo.verify"
+	DemoKept    Key = "demo.kept"
+	DemoRemoved Key = "demo.removed"
+
 	VersionLine Key = "version.line"
 
 	Welcome        Key = "welcome.hello"

@@ -134,7 +134,7 @@ func TestEveryKeyHasAPhraseAndEveryPhraseAKey(t *testing.T) {
 	pairs("config", config.Codes...)
 	pairs("secret", secret.Codes...)
 	pairs("archive", archive.Codes...)
-	pairs("run", "interrupted", "unexpected")
+	pairs("run", "interrupted", "unexpected", "demo-failed")
 	for _, c := range []session.Class{session.ClassNetwork, session.ClassName, session.ClassTLS, session.ClassAuth, session.ClassPolicy,
 		session.ClassBusy, session.ClassMissing, session.ClassRefused, session.ClassQuota, session.ClassProtocol, session.ClassLocal} {
 		pairs("class", string(c))

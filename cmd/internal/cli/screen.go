@@ -1,0 +1,223 @@
+package cli
+
+import (
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/fetch"
+)
+
+const (
+	tickOnTerminal = 100 * time.Millisecond
+	tickElsewhere  = 30 * time.Second
+	// The estimate for a line nobody has measured yet: an ordinary home line,
+	// and what a server needs for each message however small it is.
+	assumedRate    = 2 << 20 // octets in a second
+	assumedMessage = 2 * time.Millisecond
+)
+
+// screen shows on standard error how far a run is: a bar on a terminal, a plain
+// line now and then elsewhere. It reads counters and is never in the way of
+// what it counts.
+type screen struct {
+	a        *app
+	terminal bool
+	began    time.Time
+	quit     chan struct{}
+	gone     chan struct{}
+
+	mu     sync.Mutex // guards what follows and the writing
+	tracks []*track
+	bar    *bar
+	asking bool
+}
+
+// track counts the progress of one account.
+type track struct {
+	s    *screen
+	name string
+	rate int64
+
+	listing         atomic.Pointer[string]
+	nth, of         atomic.Int64
+	planned         atomic.Bool
+	finished        atomic.Bool
+	verifying       atomic.Bool
+	messages, total atomic.Int64
+	octets, size    atomic.Int64
+}
+
+func (a *app) newScreen() *screen {
+	return &screen{a: a, terminal: onTerminal(a.Err)}
+}
+
+// start begins to show progress; stop ends it and leaves the line clean.
+func (s *screen) start() {
+	s.began = time.Now()
+	s.quit, s.gone = make(chan struct{}), make(chan struct{})
+	if s.a.opts.quiet {
+		close(s.gone)
+		return
+	}
+	every := tickElsewhere
+	if s.terminal {
+		every = tickOnTerminal
+		s.bar = newBar(s.a.Err)
+	}
+	go func() {
+		defer close(s.gone)
+		t := time.NewTicker(every)
+		defer t.Stop()
+		for {
+			select {
+			case <-t.C:
+				s.draw()
+			case <-s.quit:
+				return
+			}
+		}
+	}()
+}
+
+func (s *screen) stop() {
+	close(s.quit)
+	<-s.gone
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bar.clear()
+}
+
+// line writes a line of its own, above the bar.
+func (s *screen) line(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.bar.clear()
+	_, _ = io.WriteString(s.a.Err, text+"\n")
+}
+
+// ask keeps the bar away while a question stands on the terminal.
+func (s *screen) ask(fn func()) {
+	s.mu.Lock()
+	s.bar.clear()
+	s.asking = true
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		s.asking = false
+		s.mu.Unlock()
+	}()
+	fn()
+}
+
+// track begins to count for an account.
+func (s *screen) track(name string, rate int64) *track {
+	t := &track{s: s, name: name, rate: rate}
+	s.mu.Lock()
+	s.tracks = append(s.tracks, t)
+	s.mu.Unlock()
+	return t
+}
+
+func (t *track) done() { t.finished.Store(true) }
+
+// observer counts for the screen.
+func (t *track) observer() fetch.Observer {
+	return fetch.Observer{
+		Listing: func(mailbox string, n, of int) {
+			t.listing.Store(&mailbox)
+			t.nth.Store(int64(n))
+			t.of.Store(int64(of))
+		},
+		Planned: t.plan,
+		Octets:  func(n int) { t.octets.Add(int64(n)) },
+		Message: func() { t.messages.Add(1) },
+	}
+}
+
+// plan says what is coming.
+func (t *track) plan(p fetch.Plan) {
+	t.total.Store(int64(p.Messages))
+	t.size.Store(p.Octets)
+	t.planned.Store(true)
+	if t.s.a.opts.quiet {
+		return
+	}
+	text := func(k phrase.Key, more phrase.Args) string {
+		args := phrase.Args{"Account": t.name, "Server": p.Server, "Octets": t.s.a.p.Octets(p.Octets)}
+		return t.s.a.p.Text(k, args, more)
+	}
+	if p.Facts.ExpiresOnRetr {
+		t.s.line(text(phrase.ExpiresOnRetr, nil))
+	}
+	if p.Messages == 0 {
+		t.s.line(text(phrase.PlanNothing, phrase.Args{"N": p.Server}))
+		return
+	}
+	t.s.line(text(phrase.PlanComing, phrase.Args{"N": p.Messages, "Time": t.s.a.p.Duration(estimate(p, t.rate))}))
+}
+
+// estimate is how long a plan is going to take at rate octets a second.
+func estimate(p fetch.Plan, rate int64) time.Duration {
+	if rate <= 0 {
+		rate = assumedRate
+	}
+	transfer := time.Duration(float64(p.Octets) / float64(rate) * float64(time.Second))
+	return max(time.Second, transfer+time.Duration(p.Messages)*assumedMessage)
+}
+
+// draw shows the counters.
+func (s *screen) draw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.asking {
+		return
+	}
+	var octets, size int64
+	var parts []string
+	for _, t := range s.tracks {
+		octets += t.octets.Load()
+		size += max(t.size.Load(), t.octets.Load())
+		if !t.finished.Load() {
+			parts = append(parts, s.describe(t))
+		}
+	}
+	if len(parts) == 0 {
+		return
+	}
+	text := strings.Join(parts, " · ")
+	if s.terminal {
+		s.bar.set(text, octets, size)
+		return
+	}
+	args := phrase.Args{"Text": text, "Done": s.a.p.Octets(octets), "Size": s.a.p.Octets(size)}
+	key := phrase.ProgressListing
+	if size > 0 {
+		key = phrase.ProgressLine
+		spent := time.Since(s.began)
+		if octets > 0 {
+			left := time.Duration(float64(spent) * float64(size-octets) / float64(octets))
+			args["Left"] = s.a.p.Duration(left)
+			args["Rate"] = s.a.p.Octets(int64(float64(octets) / spent.Seconds()))
+			key = phrase.ProgressRate
+		}
+	}
+	_, _ = io.WriteString(s.a.Err, s.a.p.Text(key, args)+"\n")
+}
+
+// describe says in a few words where an account is.
+func (s *screen) describe(t *track) string {
+	if t.verifying.Load() {
+		return s.a.p.Text(phrase.TrackVerifying)
+	}
+	if t.planned.Load() {
+		return s.a.p.Text(phrase.TrackMessages, phrase.Args{"Account": t.name, "N": t.messages.Load(), "Total": t.total.Load()})
+	}
+	if name := t.listing.Load(); name != nil {
+		return s.a.p.Text(phrase.TrackListing, phrase.Args{"Account": t.name, "Mailbox": *name, "Nth": t.nth.Load(), "Of": t.of.Load()})
+	}
+	return s.a.p.Text(phrase.TrackConnecting, phrase.Args{"Account": t.name})
+}
