@@ -242,6 +242,9 @@ func (g *guard) line() ([]byte, error) {
 		part, err := g.br.ReadSlice('\n')
 		g.spent += len(part)
 		g.see(part)
+		if g.spent > g.limit && g.wanted().searches {
+			g.limit = guardSearchMax
+		}
 		switch {
 		case g.spent > g.limit:
 			return nil, failure(ClassProtocol, "response-too-long", nil)

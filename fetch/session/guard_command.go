@@ -163,7 +163,7 @@ func commandWants(b []byte) (w wants) {
 	switch {
 	case equalFold(name, "FETCH"):
 		w.fetches, w.seqFetches = true, !byUID
-		w.bodies = bytes.Contains(s.rest(), []byte("BODY")) || bytes.Contains(s.rest(), []byte("BINARY"))
+		w.bodies = bytes.Contains(s.rest(), []byte("BODY"))
 		w.dates = w.bodies && bytes.Contains(s.rest(), []byte("INTERNALDATE"))
 	case equalFold(name, "STORE"):
 		w.fetches, w.seqFetches = true, !byUID

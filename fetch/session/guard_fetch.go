@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"regexp"
 	"strconv"
 	"time"
 )
@@ -130,9 +131,7 @@ func (g *guard) fetchItem() (stop bool, err error) {
 	case equalFold(name, "RFC822.TEXT"):
 		return g.bodyItem("BODY[TEXT]")
 	case (equalFold(name, "BODY") || equalFold(name, "BODY.PEEK")) && g.seg.peek() == '[':
-		return g.section("BODY")
-	case equalFold(name, "BINARY") && g.seg.peek() == '[':
-		return g.section("BINARY")
+		return g.section()
 	}
 	extra := g.extra != "" && equalFold(name, g.extra)
 	if g.seg.peek() == '[' {
@@ -202,8 +201,12 @@ func (g *guard) modSeq() error {
 	return nil
 }
 
-// section reads the rest of a BODY[…] or BINARY[…] item's name, and its value.
-func (g *guard) section(name string) (stop bool, err error) {
+// sectionSpec is what the library reads behind BODY, in upper case.
+var sectionSpec = regexp.MustCompile(`^\[(|HEADER|TEXT|[1-9][0-9]{0,4}(\.[1-9][0-9]{0,4})*(\.(HEADER|TEXT|MIME))?|` +
+	`HEADER\.FIELDS(\.NOT)? \(("[ !#-\[\]-~]*"|[!#$&'+-Z^-z|}~]+)( ("[ !#-\[\]-~]*"|[!#$&'+-Z^-z|}~]+))*\))\](<[0-9]{1,9}>)?$`)
+
+// section reads the rest of a BODY[…] item's name, and its value.
+func (g *guard) section() (stop bool, err error) {
 	from := g.seg.i
 	quoted := false
 	for !g.seg.end() {
@@ -216,15 +219,19 @@ func (g *guard) section(name string) (stop bool, err error) {
 			break
 		}
 	}
-	spec := string(appendUpper([]byte(name), g.seg.b[from:g.seg.i]))
 	if g.seg.peek() == '<' {
-		origin := g.seg.i
 		for !g.seg.end() && g.seg.b[g.seg.i-1] != '>' {
 			g.seg.i++
 		}
-		spec += string(g.seg.b[origin:g.seg.i])
 	}
-	return g.bodyItem(spec)
+	spec := g.seg.b[from:g.seg.i]
+	if string(spec) != "[]" {
+		spec = appendUpper(nil, spec)
+		if !sectionSpec.Match(spec) {
+			return false, syntaxError("fetch-syntax")
+		}
+	}
+	return g.bodyItem("BODY" + string(spec))
 }
 
 // bodyItem reads the value of a body item. It reports stop if the value is a

@@ -14,15 +14,12 @@ func syntaxError(reason string) error { return failure(ClassProtocol, reason, ni
 // g.out, which may be nothing. If it has a body, it returns when the body's turn
 // has come.
 func (g *guard) response() error {
-	w := g.wanted()
 	g.spent, g.limit = 0, guardTextMax
-	if w.searches {
-		g.limit = guardSearchMax
-	}
 	b, err := g.line()
 	if err != nil {
 		return err
 	}
+	w := g.wanted() // not before: the command may have been sent while the line was waited for
 	g.seg = segment{b: b}
 	g.seg.spaces()
 	switch c := g.seg.peek(); {
@@ -494,7 +491,7 @@ func (g *guard) condition(kind string) {
 			g.out = append(g.out, ']')
 		}
 	case "APPENDUID", "COPYUID":
-		if isNumbers(args) {
+		if isUIDCode(code, args) {
 			g.out = append(g.out, " ["+code+" "...)
 			g.out = append(g.out, args...)
 			g.out = append(g.out, ']')
@@ -524,21 +521,38 @@ func (g *guard) codeWithNumber(code string, args []byte, limit uint64) {
 	}
 }
 
-// isNumbers reports whether b is numbers and sets of numbers with one space
-// between them.
-func isNumbers(b []byte) bool {
-	digit := false
-	for _, c := range b {
-		switch {
-		case c >= '0' && c <= '9':
-			digit = true
-		case (c == ',' || c == ':' || c == ' ') && digit:
-			digit = false
-		default:
+// isUIDCode reports whether args are those of APPENDUID, uidvalidity and a UID,
+// or of COPYUID, uidvalidity and two sets (RFC 4315 §4).
+func isUIDCode(code string, args []byte) bool {
+	fields := bytes.Split(args, []byte{' '})
+	if code == "APPENDUID" {
+		return len(fields) == 2 && isUIDs(fields[0], 0) && isUIDs(fields[1], 0)
+	}
+	return len(fields) == 3 && isUIDs(fields[0], 0) && isUIDs(fields[1], ',') && isUIDs(fields[2], ',')
+}
+
+// isUIDs reports whether b is a number, or numbers and ranges with sep between
+// them if sep is not 0.
+func isUIDs(b []byte, sep byte) bool {
+	s := segment{b: b}
+	for {
+		if n, ok := s.number(1<<32 - 1); !ok || n == 0 {
 			return false
 		}
+		if sep != 0 && s.peek() == ':' {
+			s.i++
+			if n, ok := s.number(1<<32 - 1); !ok || n == 0 {
+				return false
+			}
+		}
+		if s.end() {
+			return true
+		}
+		if sep == 0 || s.peek() != sep {
+			return false
+		}
+		s.i++
 	}
-	return digit
 }
 
 // splitCondition takes apart what follows OK, NO, BAD, BYE or PREAUTH: the
