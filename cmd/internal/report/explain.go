@@ -200,9 +200,13 @@ func explainSession(p *phrase.Printer, e *session.Error, about About) Complaint 
 	}
 	args["Now"] = p.Moment(time.Now())
 
-	key := phrase.Key("session." + e.Reason)
-	if !p.Has(key + ".what") {
-		key = phrase.Key("class." + string(e.Class))
+	// "refused" alone is a connection; some reasons mean another thing in another class.
+	key := phrase.Key("class." + string(e.Class))
+	for _, k := range []phrase.Key{phrase.Key("session." + string(e.Class) + "-" + e.Reason), phrase.Key("session." + e.Reason)} {
+		if p.Has(k + ".what") {
+			key = k
+			break
+		}
 	}
 	c := pair(p, string(e.Class), e.Reason, key, args)
 	c.Server = phrase.Safe(strings.TrimSpace(e.Server), maxWords)

@@ -3,7 +3,6 @@ package report
 import (
 	"bufio"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/fumibako-mail/fumibako/archive"
@@ -125,7 +124,7 @@ func (t *text) named(key phrase.Key, mailbox string, list []fetch.Named, about A
 		}
 		total[text]++
 		switch {
-		case uid(n) == "" && n.From == "" && n.Subject == "" && n.Date.IsZero():
+		case uid(n) == "" && n.From == "" && n.Subject == "" && n.Date.IsZero() && n.Octets < 0:
 			// The list was not read that far: there is nothing to name it by.
 			anonymous[text]++
 		case shown[text] < maxShown:
@@ -160,10 +159,11 @@ func (t *text) message(n fetch.Named, reason string) {
 	if id := uid(n); id != "" {
 		parts = append(parts, "UID "+id)
 	}
+	parts = append(parts, reason)
 	if words := strings.TrimSpace(n.Server); words != "" {
-		reason += " " + t.p.Text(phrase.ServerSaid, phrase.Args{"Words": words})
+		parts = append(parts, t.p.Text(phrase.ServerSaid, phrase.Args{"Words": words}))
 	}
-	t.lines(indent+indent, "- "+strings.Join(append(parts, reason), ", "))
+	t.lines(indent+indent, "- "+strings.Join(parts, ", "))
 }
 
 // sums writes what an account's ledger says besides the table.
@@ -244,8 +244,7 @@ func (c Complaint) lines(p *phrase.Printer) string {
 // VerdictLine is the one line that says whether everything is held.
 func (r *Run) VerdictLine(p *phrase.Printer) string {
 	c := r.Counts()
-	args := phrase.Args{"N": c.Held, "New": c.New, "Missing": c.Missing, "Server": c.Server,
-		"Failed": strconv.Itoa(r.failedAccounts())}
+	args := phrase.Args{"N": c.Held, "New": c.New, "Missing": c.Missing, "Server": c.Server}
 	switch v := r.Verdict(); {
 	case r.Exit() == ExitInterrupted:
 		return p.Text(phrase.VerdictInterrupted, args)
@@ -274,14 +273,4 @@ func (r *Run) VerdictLine(p *phrase.Printer) string {
 		line += " " + p.Text(phrase.VerdictLeftOut, phrase.Args{"N": c.LeftOut})
 	}
 	return line
-}
-
-func (r *Run) failedAccounts() int {
-	n := 0
-	for _, a := range r.Accounts {
-		if a.Verdict == Failed {
-			n++
-		}
-	}
-	return n
 }
