@@ -215,6 +215,20 @@ func demandCrashSafe(t *testing.T, c *client, want map[string][]served) {
 	}
 }
 
+// demandNothingTwice demands that no mailbox holds a message twice.
+func demandNothingTwice(t *testing.T, c *client) {
+	t.Helper()
+	for name, messages := range readArchive(t, c) {
+		seen := map[digest]bool{}
+		for _, s := range messages {
+			if seen[s.raw] {
+				t.Errorf("mailbox %q holds a message twice: %s", name, s.path)
+			}
+			seen[s.raw] = true
+		}
+	}
+}
+
 // total is the number of messages in all mailboxes.
 func total(all map[string][]served) (n int, octets int64) {
 	for _, messages := range all {

@@ -168,7 +168,7 @@ func TestOneAtATime(t *testing.T) {
 	first.wait().demand(t, 0)
 	demandExact(t, c, want)
 
-	for round := range count(2, 20) {
+	for round := range count(4, 50) {
 		c := newClient(t, variants[round%2].format, account{port: p.port})
 		p.rate.Store(octets)
 		var all []*running

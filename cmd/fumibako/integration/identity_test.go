@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 )
 
 // TestIdentityShocks changes what a message is known by, on the server or
@@ -125,7 +127,7 @@ func TestLostFile(t *testing.T) {
 	c.pull(n)
 	files := readArchive(t, c)["INBOX"]
 	must(t, os.Remove(files[3].path))
-	if o := c.run(1, "verify", "--json"); !bytes.Contains(o.stdout.Bytes(), []byte(filepath.Base(files[3].path))) {
+	if o := c.run(1, "verify", "--json"); !bytes.Contains(o.stdout.Bytes(), []byte(baseName(files[3].path))) {
 		t.Errorf("verify does not name the lost file %s: %s", files[3].path, o)
 	}
 	if r := c.pull(n); r.Messages.New != 1 {
@@ -137,7 +139,96 @@ func TestLostFile(t *testing.T) {
 	must(t, err)
 	octets[len(octets)/2] ^= 1
 	must(t, os.WriteFile(files[7].path, octets, 0o600))
-	if o := c.run(1, "verify", "--json"); !bytes.Contains(o.stdout.Bytes(), []byte(filepath.Base(files[7].path))) {
+	if o := c.run(1, "verify", "--json"); !bytes.Contains(o.stdout.Bytes(), []byte(baseName(files[7].path))) {
 		t.Errorf("verify does not name the altered file %s: %s", files[7].path, o)
+	}
+}
+
+// baseName is a Maildir file's name without its flags.
+func baseName(path string) string {
+	base, _, _ := strings.Cut(filepath.Base(path), ":2,")
+	return base
+}
+
+// TestServerChangesMidRun changes the server while a pull reads it. The run
+// ends by itself, whatever it found; the next one holds what the server has
+// then, and nothing twice.
+func TestServerChangesMidRun(t *testing.T) {
+	const n, more = 500, 40
+	changes := []struct {
+		name     string
+		protocol string
+		change   func(t *testing.T, d *dovecot, user string)
+	}{
+		{"uidvalidity", "imap", func(t *testing.T, d *dovecot, user string) {
+			for _, name := range nested {
+				d.doveadm(t, "mailbox", "update", "-u", user, "--uid-validity", "1234567890", doveadmName(name))
+			}
+		}},
+		{"expunged", "imap", func(t *testing.T, d *dovecot, user string) {
+			for _, name := range nested {
+				d.doveadm(t, "expunge", "-u", user, "mailbox", doveadmName(name), "5:30")
+			}
+		}},
+		{"expunged", "pop3", func(t *testing.T, d *dovecot, user string) {
+			d.doveadm(t, "expunge", "-u", user, "mailbox", "INBOX", "50:400")
+		}},
+		{"removed", "imap", func(t *testing.T, d *dovecot, user string) {
+			d.doveadm(t, "mailbox", "delete", "-u", user, doveadmName("仕事/見積/二〇一九"))
+		}},
+		{"new mail", "imap", func(t *testing.T, d *dovecot, user string) {
+			fill(t, d.maildir(user), mailOptions{n: more, seed: 14, first: n, mailboxes: nested})
+		}},
+		{"new mail", "pop3", func(t *testing.T, d *dovecot, user string) {
+			fill(t, d.maildir(user), mailOptions{n: more, seed: 14, first: n})
+		}},
+	}
+	d := startDovecot(t, dovecotOptions{})
+	for i, k := range changes {
+		format := variants[i%2].format
+		t.Run(fmt.Sprintf("%s-%s-%s", k.protocol, format, k.name), func(t *testing.T) {
+			user := fmt.Sprintf("mid%d", i)
+			mailboxes := nested
+			if k.protocol == "pop3" {
+				mailboxes = nil
+			}
+			fill(t, d.maildir(user), mailOptions{n: n, seed: 14, mailboxes: mailboxes})
+			before := readServer(t, d, k.protocol, user)
+			_, octets := total(before)
+			p := startProxy(t, d.address(k.protocol))
+			c := newClient(t, format, account{protocol: k.protocol, port: p.port, user: user})
+			p.rate.Store(octets)
+			changed := make(chan struct{})
+			p.at(octets/4, func() {
+				defer close(changed)
+				k.change(t, d, user)
+			})
+			o := c.start("pull", "--json").wait()
+			select {
+			case <-changed:
+			case <-time.After(30 * time.Second):
+				t.Fatalf("the change did not come about: %s", o)
+			}
+			if o.code != 0 && o.code != 1 {
+				t.Fatalf("want exit code 0 or 1: %s", o)
+			}
+			o.report(t)
+			p.clear()
+			after := readServer(t, d, k.protocol, user)
+			left, _ := total(after)
+			c.pull(left)
+			demandReported(t, c, after)
+			known := map[string][]served{}
+			for name := range before {
+				known[name] = append(known[name], before[name]...)
+			}
+			for name := range after {
+				known[name] = append(known[name], after[name]...)
+			}
+			demandNothingTorn(t, c, known)
+			demandNothingTwice(t, c)
+			c.nothingNew(left)
+			c.run(0, "verify", "--json")
+		})
 	}
 }
