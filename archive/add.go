@@ -176,7 +176,7 @@ func (m *Mailbox) join(msg *message, octets []byte, f form) (Outcome, error) {
 	}
 	m.listed[msg.seq] = true
 	msg.twin = twin
-	if twin != nil && (a.marker.Format == Mbox || !a.links || twin.e.Raw != msg.fp.Raw || !twin.e.Date.Equal(msg.date)) {
+	if twin != nil && (a.marker.Format == Mbox || !a.links() || twin.e.Raw != msg.fp.Raw || !twin.e.Date.Equal(msg.date)) {
 		msg.twin = nil
 		out.CopyOctets = msg.fp.Size
 	}

@@ -58,7 +58,8 @@ type Archive struct {
 	index      *dedupe.Index
 	freshIndex bool    // the index was begun by this Open
 	spool      *folder // what prepare writes into
-	links      bool    // the file system has hard links
+	linksTried sync.Once
+	hasLinks   bool
 	stateDir   string
 	serial     atomic.Int64
 
@@ -153,9 +154,6 @@ func open(path string, o Options) (_ *Archive, err error) {
 	if err := a.recover(); err != nil {
 		return nil, err
 	}
-	if a.marker.Format == Maildir {
-		a.tryLinks()
-	}
 	a.remember()
 	a.committer = newCommitter(a)
 	return a, nil
@@ -200,7 +198,12 @@ func (a *Archive) prepareFolders() error {
 	return err
 }
 
-// tryLinks finds out whether the file system has hard links, by making one.
+// links reports whether the file system has hard links, found out by making one.
+func (a *Archive) links() bool {
+	a.linksTried.Do(a.tryLinks)
+	return a.hasLinks
+}
+
 func (a *Archive) tryLinks() {
 	f, name, err := a.spoolFile()
 	if err != nil {
@@ -208,8 +211,8 @@ func (a *Archive) tryLinks() {
 	}
 	f.Close()
 	from, to := spoolDir+"/"+name, spoolDir+"/"+name+".link"
-	a.links = a.fs.root.Link(filepath.FromSlash(from), filepath.FromSlash(to)) == nil
-	if a.links {
+	a.hasLinks = a.fs.root.Link(filepath.FromSlash(from), filepath.FromSlash(to)) == nil
+	if a.hasLinks {
 		a.fs.remove(to)
 	}
 	a.fs.remove(from)

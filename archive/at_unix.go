@@ -3,6 +3,7 @@
 package archive
 
 import (
+	"io"
 	"os"
 	"time"
 
@@ -77,4 +78,31 @@ func (x *folder) move(from string, other *folder, to string) error {
 	x.d.sync.dirChanged(x.name)
 	x.d.sync.dirChanged(other.name)
 	return nil
+}
+
+// eachFile calls fn for each regular file of an open folder. A large mailbox
+// is read in every run, so it costs one call a file and no more.
+func eachFile(dir *os.File, fn func(name string, size int64)) error {
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			var st unix.Stat_t
+			err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+			if err == unix.ENOENT {
+				continue // another program renamed it under our eyes
+			}
+			if err != nil {
+				return &os.PathError{Op: "stat", Path: name, Err: err}
+			}
+			if st.Mode&unix.S_IFMT == unix.S_IFREG {
+				fn(name, st.Size)
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -1,6 +1,9 @@
 package archive
 
 import (
+	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"time"
 )
@@ -33,4 +36,29 @@ func (x *folder) add(name string, octets []byte, when time.Time) error {
 // move renames from, in this folder, to a name in another.
 func (x *folder) move(from string, other *folder, to string) error {
 	return x.d.rename(x.name+"/"+from, other.name+"/"+to)
+}
+
+// eachFile calls fn for each regular file of an open folder.
+func eachFile(dir *os.File, fn func(name string, size int64)) error {
+	for {
+		list, err := dir.ReadDir(1024)
+		for _, e := range list {
+			fi, err := e.Info()
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // another program renamed it under our eyes
+			}
+			if err != nil {
+				return err
+			}
+			if fi.Mode().IsRegular() {
+				fn(e.Name(), fi.Size())
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -177,7 +178,20 @@ func (d *disk) entries(name string, fn func(fs.DirEntry) error) error {
 		return err
 	}
 	defer f.Close()
-	return readFolder(f, fn)
+	for {
+		list, err := f.ReadDir(1024)
+		for _, e := range list {
+			if err := fn(e); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 func (d *disk) chtimes(name string, t time.Time) error {

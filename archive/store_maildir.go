@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -58,17 +57,9 @@ func (s *maildirStore) look() error {
 		if err != nil {
 			return err
 		}
-		err = readFolder(dir, func(e fs.DirEntry) error {
-			size, err := entrySize(dir, e)
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil // another program renamed it under our eyes
-			}
-			if err != nil || size < 0 {
-				return err
-			}
-			base, _ := maildir.Split(e.Name())
-			seen[base] = maildirFile{e.Name(), size, sub == "new"}
-			return nil
+		err = eachFile(dir, func(name string, size int64) {
+			base, _ := maildir.Split(name)
+			seen[base] = maildirFile{name, size, sub == "new"}
 		})
 		dir.Close()
 		if err != nil {
@@ -340,22 +331,4 @@ func (s *maildirStore) foreign(recorded map[string]bool, fn func(found) error) e
 		}
 	}
 	return nil
-}
-
-// readFolder calls fn for each entry of an open folder, a few at a time.
-func readFolder(dir *os.File, fn func(fs.DirEntry) error) error {
-	for {
-		list, err := dir.ReadDir(1024)
-		for _, e := range list {
-			if err := fn(e); err != nil {
-				return err
-			}
-		}
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }

@@ -93,15 +93,3 @@ func foreignFS(root *os.Root) bool {
 	}
 	return false
 }
-
-// entrySize returns the size of a file in an open folder.
-func entrySize(dir *os.File, e os.DirEntry) (int64, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(dir.Fd()), e.Name(), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return 0, os.NewSyscallError("fstatat", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return -1, nil
-	}
-	return st.Size, nil
-}

@@ -86,32 +86,36 @@ func OpenIndex(path string) (x *Index, err error) {
 		}
 		return nil, err
 	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
-			return err
+	// Writing costs two syncs, which a run with nothing new should not pay.
+	began := false
+	err = db.View(func(tx *bbolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if meta == nil {
+			return nil
 		}
-		switch v := string(meta.Get(keyVersion)); v {
-		case indexVersion:
-		case "":
-			if err := meta.Put(keyVersion, []byte(indexVersion)); err != nil {
-				return err
-			}
-		default:
+		began = true
+		if v := string(meta.Get(keyVersion)); v != indexVersion {
 			return fmt.Errorf("%w: version %q", ErrDamaged, v)
-		}
-		for _, b := range [][]byte{bucketMailbox, bucketCanon, bucketContent, bucketSame} {
-			if _, err := tx.CreateBucketIfNotExists(b); err != nil {
-				return err
-			}
 		}
 		return nil
 	})
+	if err == nil && !began {
+		err = db.Update(begin)
+	}
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
 	return &Index{db}, nil
+}
+
+func begin(tx *bbolt.Tx) error {
+	for _, b := range [][]byte{bucketMeta, bucketMailbox, bucketCanon, bucketContent, bucketSame} {
+		if _, err := tx.CreateBucket(b); err != nil {
+			return err
+		}
+	}
+	return tx.Bucket(bucketMeta).Put(keyVersion, []byte(indexVersion))
 }
 
 // Path is the file the index is in.

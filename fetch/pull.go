@@ -385,7 +385,7 @@ func (p *puller) announce() {
 
 // fetch brings what is wanted of one mailbox.
 func (p *puller) fetch(ctx context.Context, j *job) error {
-	if !j.whole || p.rowOf(j).Err != nil {
+	if row := p.rowOf(j); !j.whole || row.Unchanged || row.Err != nil {
 		return nil
 	}
 	err := p.fetchWanted(ctx, j)

@@ -284,10 +284,18 @@ func TestPullIMAP(t *testing.T) {
 			if got := stored(t, r.dir); got != c.want {
 				t.Errorf("%d messages in the archive, want %d", got, c.want)
 			}
-			s.ResetCommands()
-			wantSum(t, r.pull(t, t.Context()), total, total, 0, 0)
-			if bodies(s) > 0 {
-				t.Error("a third run downloads")
+			for range 3 {
+				s.ResetCommands()
+				l := r.pull(t, t.Context())
+				wantSum(t, l, total, total, 0, 0)
+				if bodies(s) > 0 {
+					t.Error("a later run downloads")
+				}
+				for _, m := range l.Mailboxes {
+					if m.Server > 0 && !m.Unchanged {
+						t.Errorf("%s was listed again though nothing happened in it", m.Name)
+					}
+				}
 			}
 			for _, line := range s.Commands() {
 				for _, bad := range []string{" SELECT ", " STORE ", " EXPUNGE", " CLOSE"} {
