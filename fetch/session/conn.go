@@ -241,7 +241,7 @@ func (c *conn) err() error {
 // Read reads what the server sends.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.br.Read(p)
-	if c.tr != nil && n > 0 && !c.tr.muted {
+	if c.tr != nil && n > 0 {
 		c.tr.octets(fromServer, p[:n])
 	}
 	return n, err
@@ -252,15 +252,6 @@ func (c *conn) Read(p []byte) (int, error) {
 // "line-too-long", and so is an end of the stream: "closed". The line is written
 // to the transcript.
 func (c *conn) readLine(limit int) ([]byte, error) {
-	line, err := c.rawLine(limit)
-	if c.tr != nil && len(line) > 0 {
-		c.tr.octets(fromServer, line)
-	}
-	return line, err
-}
-
-// rawLine is readLine without the transcript.
-func (c *conn) rawLine(limit int) ([]byte, error) {
 	line, err := c.br.ReadSlice('\n')
 	switch {
 	case err == bufio.ErrBufferFull, err == nil && len(line) > limit:
@@ -270,12 +261,15 @@ func (c *conn) rawLine(limit int) ([]byte, error) {
 	case err != nil:
 		return nil, err
 	}
+	if c.tr != nil {
+		c.tr.octets(fromServer, line)
+	}
 	return line, nil
 }
 
 // Write sends p to the server, which owes an answer from then on.
 func (c *conn) Write(p []byte) (int, error) {
-	if c.tr != nil && !c.tr.muted {
+	if c.tr != nil {
 		c.tr.octets(fromClient, p)
 	}
 	sent := 0
@@ -321,21 +315,6 @@ func (c *conn) traceCommand(line string) {
 func (c *conn) transcribeLiterals() {
 	if c.tr != nil {
 		c.tr.literals = true
-	}
-}
-
-// transcribeAbove stops the transcript of Read and Write, because from here on
-// they carry compressed octets; whoever is above feeds it through transcribe.
-func (c *conn) transcribeAbove() {
-	if c.tr != nil {
-		c.tr.muted = true
-	}
-}
-
-// transcribe writes to the transcript what a side (fromClient or fromServer) said.
-func (c *conn) transcribe(side int, p []byte) {
-	if c.tr != nil {
-		c.tr.octets(side, p)
 	}
 }
 

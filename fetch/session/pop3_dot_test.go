@@ -135,6 +135,7 @@ func TestDotReader(t *testing.T) {
 		{name: "all bare", wire: "a\n..b\n.\nX", bare: true, want: "a\n.b\n", rest: "X"},
 		{name: "all bare and empty", wire: ".\nX", bare: true, want: "", rest: "X"},
 		{name: "bare until a CRLF", wire: "a\nb\r\nc\n.\n.\r\n.\r\nX", bare: true, want: "a\nb\r\nc\n.\n.\r\n", rest: "X"},
+		{name: "all bare, then dot CRLF", wire: "a\n.\r\nb\r\n.\r\nX", bare: true, want: "a\n\r\nb\r\n", rest: "X"},
 		{name: "bare status, CRLF end", wire: "a\r\n.\r\nX", bare: true, want: "a\r\n", rest: "X"},
 		{name: "bare body under a CRLF status never ends", wire: "a\nb\n.\n", want: "a\nb\n.\n", err: io.ErrUnexpectedEOF},
 	} {

@@ -75,7 +75,6 @@ type transcript struct {
 	w        io.Writer
 	m        *masks
 	literals bool // an IMAP session: lines may announce literals
-	muted    bool // the octets of Read and Write are not the protocol's (COMPRESS)
 	side     [2]transcriptSide
 }
 
