@@ -46,7 +46,8 @@ type guard struct {
 	extra       string // item that is asked for beside RFC822.SIZE, "" for none
 	literalPlus bool   // LITERAL+ or LITERAL- was offered (RFC 7888)
 
-	dead atomic.Bool
+	dead   atomic.Bool // every further Read fails
+	closed atomic.Bool // the library's reader has ended
 
 	rmu    sync.Mutex
 	out    []byte // rewritten octets to be read
@@ -332,9 +333,10 @@ func (g *guard) drop(kind string, line []byte) error {
 // kill makes every further Read fail at once.
 func (g *guard) kill() { g.dead.Store(true) }
 
-// Close closes the connection.
+// Close closes the connection. The library's reader calls it at its end.
 func (g *guard) Close() error {
 	g.kill()
+	g.closed.Store(true)
 	return g.Conn.Close()
 }
 

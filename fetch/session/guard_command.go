@@ -1,6 +1,9 @@
 package session
 
-import "bytes"
+import (
+	"bytes"
+	"net"
+)
 
 // sentCommand is a command whose tagged response is still to come.
 type sentCommand struct {
@@ -72,8 +75,15 @@ func (g *guard) completed(tag []byte) (c sentCommand, known bool) {
 	return c, known
 }
 
-// Write sends what the library writes, line by line.
+// Write sends what the library writes, line by line. It does not fail while the
+// library reads: the library would close channels that its reader is sending on.
+// What broke comes out of Read, which a line that cannot be written to ends soon.
+// But once the reader has closed the connection, nobody else would tell a command
+// that it has failed.
 func (g *guard) Write(p []byte) (int, error) {
+	if g.closed.Load() {
+		return 0, net.ErrClosed
+	}
 	g.wmu.Lock()
 	defer g.wmu.Unlock()
 	g.sending = g.sending[:0]
@@ -96,15 +106,17 @@ func (g *guard) Write(p []byte) (int, error) {
 			line = g.pending
 		}
 		if err := g.commandLine(bytes.TrimRight(line, "\r\n")); err != nil {
-			return 0, err
+			g.breakOff(err)
+			g.kill()
+			g.Conn.Close()
+			return len(p), nil
 		}
 		g.pending = g.pending[:0]
 		rest = rest[i+1:]
 	}
 	if len(g.sending) > 0 {
-		if _, err := g.Conn.Write(g.sending); err != nil {
-			return 0, err
-		}
+		// Nothing is closed: a BYE that says why may still be there to be read.
+		g.Conn.Write(g.sending)
 	}
 	return len(p), nil
 }

@@ -312,7 +312,8 @@ func TestGuardRefusesToSend(t *testing.T) {
 		c := newDeafConn(strings.NewReader(""))
 		g := newGuard(c, bufio.NewReader(c))
 		g.literalPlus = true
-		_, err := fmt.Fprintf(g, "T1 EXAMINE \"%s\"\r\n", alias(name))
+		fmt.Fprintf(g, "T1 EXAMINE \"%s\"\r\n", alias(name))
+		err := g.failure()
 		var e *Error
 		if !errors.As(err, &e) || e.Reason != "mailbox-name-unsendable" || c.heard() != "" {
 			t.Errorf("%.20q: sent %q, error %v", name, c.heard(), err)
