@@ -434,6 +434,12 @@ func (s *imapSource) Facts() Facts {
 	return Facts{Protocol: "imap", KeepsFlags: true, ExpireDays: -1, ServerText: text}
 }
 
+// Drop cuts the line.
+func (s *imapSource) Drop() {
+	s.failed = true
+	s.Close()
+}
+
 // Close logs out, or cuts the line if an operation failed or was cancelled.
 func (s *imapSource) Close() error {
 	if s.closed {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"regexp"
 	"strconv"
@@ -218,7 +219,7 @@ func inSet(set string, uid int) bool {
 		from, _ := strconv.Atoi(r[1])
 		to := from
 		if r[2] == "*" {
-			to = 1 << 40
+			to = math.MaxInt
 		} else if r[2] != "" {
 			to, _ = strconv.Atoi(r[2])
 		}

@@ -243,6 +243,12 @@ func (s *pop3Source) Close() error {
 	return err
 }
 
+// Drop cuts the line.
+func (s *pop3Source) Drop() {
+	s.failed = true
+	s.cut()
+}
+
 // fail takes note that an operation ended in err: the line is cut at once, so
 // that what comes next begins in a session of its own.
 func (s *pop3Source) fail(err error) error {

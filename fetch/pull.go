@@ -25,6 +25,7 @@ func Pull(ctx context.Context, src Source, a *archive.Archive, acc archive.Accou
 	err := p.run(ctx, acc)
 	if flushed := a.Flush(); flushed != nil {
 		p.lost("archive-failed")
+		p.src.Drop()
 		err = flushed
 	}
 	p.close(ctx)
@@ -401,6 +402,12 @@ func (p *puller) fetch(ctx context.Context, j *job) error {
 func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 	row := p.rowOf(j)
 	j.got, j.failed = nil, nil
+	if slices.ContainsFunc(j.want, func(w int32) bool { return j.listed[w].SameAs != "" }) {
+		// What another mailbox brought a moment ago must be there to be found.
+		if err := p.a.Flush(); err != nil {
+			return err
+		}
+	}
 	want := make([]Listed, 0, len(j.want))
 	at := make(map[place]int32, len(j.want))
 	for _, w := range j.want {
@@ -418,6 +425,9 @@ func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 	}
 	if len(want) > 0 {
 		failures, err := p.src.Fetch(ctx, j.m, j.state, want, func(l Listed, r io.Reader) error {
+			if ctx.Err() != nil {
+				return ctx.Err() // not one more from what is buffered
+			}
 			w := at[nameOf(l)]
 			out, err := j.box.Add(archive.Meta{Query: j.query(w), InternalDate: l.InternalDate, Flags: l.Flags}, p.counted(r))
 			if err != nil {

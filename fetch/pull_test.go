@@ -374,3 +374,47 @@ func TestRebindDownloadsNothing(t *testing.T) {
 	r.opts.Rebind = false
 	wantSum(t, r.pull(t, t.Context()), 20, 20, 0, 0)
 }
+
+// naming is a Source whose server says which messages are the same, as Gmail
+// (X-GM-MSGID) and servers with OBJECTID (RFC 8474) do: by their subject here.
+type naming struct {
+	fetch.Source
+	name func(mailbox, uid string) string
+}
+
+func (n naming) List(ctx context.Context, m fetch.Mailbox, fn func(fetch.Listed) error) (fetch.State, error) {
+	return n.Source.List(ctx, m, func(l fetch.Listed) error {
+		l.SameAs = n.name(m.Name, l.UID)
+		return fn(l)
+	})
+}
+
+func TestWhatTheServerCallsTheSameIsDownloadedOnce(t *testing.T) {
+	s := fetchtest.NewIMAP("taro", "secret")
+	s.AddMailbox("All Mail", `\All`)
+	for i := range 10 {
+		s.Add("INBOX", pop3Letter(i), date)
+		s.Add("All Mail", pop3Letter(i), date)
+	}
+	s.Add("All Mail", pop3Letter(10), date)
+	r := imapRun(t, s)
+	plain := r.open
+	r.open = func(ctx context.Context) (fetch.Source, error) {
+		src, err := plain(ctx)
+		return naming{src, func(_, uid string) string { return "M" + uid }}, err
+	}
+	octets := 0
+	r.opts.Observer.Octets = func(n int) { octets += n }
+	wantSum(t, r.pull(t, t.Context()), 21, 21, 21, 0)
+	want := 0
+	for i := range 11 {
+		want += len(pop3Letter(i))
+	}
+	if octets != want {
+		t.Errorf("%d octets downloaded, want %d", octets, want)
+	}
+	if n := stored(t, r.dir); n != 21 {
+		t.Errorf("%d messages in the archive", n)
+	}
+	wantSum(t, r.pull(t, t.Context()), 21, 21, 0, 0)
+}

@@ -53,6 +53,11 @@ type Source interface {
 	// Close ends the session: politely if all went well, without QUIT or
 	// LOGOUT if an operation failed or was cancelled. It may be called twice.
 	Close() error
+
+	// Drop ends the session at once, without QUIT or LOGOUT: what was fetched
+	// is not safe, and a server may remove after QUIT what was retrieved. Only
+	// Close may follow.
+	Drop()
 }
 
 // Facts are properties of a server that the ledger speaks of.

@@ -206,6 +206,7 @@ func (s *memorySource) Facts() fetch.Facts {
 }
 
 func (s *memorySource) Close() error { return nil }
+func (s *memorySource) Drop()        {}
 
 func TestSourceAcceptsTheContract(t *testing.T) {
 	TestSource(t, func(*testing.T) fetch.Source { return &memorySource{want: suiteMail()} }, suiteMail())

@@ -237,6 +237,8 @@ func (l *imapLogin) authenticate(mech string, secret Secret) error {
 	if err != nil {
 		return failure(ClassLocal, "sasl-failed", err)
 	}
+	// What a mechanism sends is the secret in another form, as a whole.
+	l.c.mask(string(ir))
 	line := "AUTHENTICATE " + mech
 	sent := ir == nil
 	if ir != nil && l.caps.Has(imap.CapSASLIR) {
@@ -257,6 +259,7 @@ func (l *imapLogin) authenticate(mech string, secret Secret) error {
 		if err != nil {
 			return "*", nil // RFC 3501 §6.2.2: the client cancels
 		}
+		l.c.mask(string(answer))
 		return encodeSASL(answer, false), nil
 	})
 	if err != nil {
