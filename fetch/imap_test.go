@@ -3,16 +3,12 @@ package fetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-	"pgregory.net/rapid"
 
 	"github.com/fumibako-mail/fumibako/fetch/session"
 )
@@ -330,4 +326,3 @@ func TestIMAPClose(t *testing.T) {
 		t.Error("no error after Close")
 	}
 }
-
