@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -109,9 +110,22 @@ func (a *app) siteOfURLs(urls []string, to string) (*site, error) {
 	}
 	s.create = true
 	s.choose = func(remembered []archive.Account) ([]config.Account, error) {
-		return withNames(accounts, remembered), nil
+		return withPassword(withNames(accounts, remembered)), nil
 	}
 	return s, nil
+}
+
+// passwordVariable is the environment variable for the password of the one
+// account that is pulled without a configuration.
+const passwordVariable = "FUMIBAKO_PASSWORD"
+
+// withPassword lets the password come from the environment if there is one
+// account. With several, the servers would be told each other's password.
+func withPassword(accounts []config.Account) []config.Account {
+	if _, ok := os.LookupEnv(passwordVariable); ok && len(accounts) == 1 {
+		accounts[0].PasswordEnv = passwordVariable
+	}
+	return accounts
 }
 
 // withNames gives each account the name under which the archive knows it, or a
@@ -160,7 +174,8 @@ func (a *app) siteOfArchive(patterns []string, to string) (*site, error) {
 		if len(c.Accounts) == 0 {
 			return nil, &report.Usage{Key: phrase.UsageNothingRemembered, Args: phrase.Args{"Path": s.path}}
 		}
-		return c.Select(patterns...)
+		chosen, err := c.Select(patterns...)
+		return withPassword(chosen), err
 	}
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -91,7 +92,10 @@ func age(s string) (time.Duration, error) {
 // status shows what the last runs came to, without opening the archive.
 func (a *app) status(path string, configured []config.Account, limit time.Duration) error {
 	octets, err := archive.ReadStatus(path)
-	if err != nil && !isAbsent(err) {
+	if isAbsent(err) {
+		err = neverBegun(path)
+	}
+	if err != nil {
 		return err
 	}
 	var names []report.About
@@ -104,6 +108,24 @@ func (a *app) status(path string, configured []config.Account, limit time.Durati
 		return s.JSON(a.Out, a.p)
 	}
 	return s.Text(a.Out, a.p, a.opts.quiet)
+}
+
+// neverBegun tells an archive that was not begun yet, or in which no run has
+// ended (nil), from one whose disk is not there (an error).
+func neverBegun(path string) error {
+	state, err := config.StateDir()
+	if err != nil {
+		return nil // nothing can be remembered
+	}
+	ar, err := archive.Open(path, archive.Options{StateDir: state, Command: "status"})
+	var e *archive.Error
+	switch {
+	case err == nil:
+		return ar.Close() // begun meanwhile
+	case errors.As(err, &e) && e.Code == archive.CodeAbsent && e.Text == "", errors.As(err, &e) && e.Code == archive.CodeLocked:
+		return nil
+	}
+	return err
 }
 
 // findMessage says whether and where a message is held.

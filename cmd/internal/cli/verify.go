@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -39,12 +40,16 @@ func (a *app) verify(ctx context.Context, dir string, patterns []string, repair 
 	if err != nil {
 		return err
 	}
+	if err := known(ar, patterns); err != nil {
+		_ = ar.Close()
+		return err
+	}
 	found, err := a.check(ctx, ar, patterns, repair)
 	v := report.NewVerified(s.path, began, time.Now(), found, ar.Notes(), err)
 	if err != nil || !repair {
 		v.Err = firstOf(err, ar.Close())
 	} else {
-		v.Run, v.Err = a.bindAgain(ctx, ar, s)
+		v.Err = a.bindAgain(ctx, ar, s, patterns, v)
 	}
 	v.Ended = time.Now()
 	a.exit = v.Exit()
@@ -97,17 +102,18 @@ func matches(patterns []string, name string) bool {
 	return len(patterns) == 0
 }
 
-// check runs the verification, showing how far it is.
-func (a *app) check(ctx context.Context, ar *archive.Archive, patterns []string, repair bool) (*archive.Verification, error) {
+// known demands that each pattern means an account that the archive has.
+func known(ar *archive.Archive, patterns []string) error {
 	for _, p := range patterns {
-		known := false
-		for _, x := range ar.Accounts() {
-			known = known || matches([]string{p}, x.Name)
-		}
-		if !known {
-			return nil, &config.Error{Code: config.CodeAccountUnknown, Args: map[string]any{"account": "", "name": p, "suggestion": ""}}
+		if !slices.ContainsFunc(ar.Accounts(), func(x archive.Account) bool { return matches([]string{p}, x.Name) }) {
+			return &config.Error{Code: config.CodeAccountUnknown, Args: map[string]any{"account": "", "name": p, "suggestion": ""}}
 		}
 	}
+	return nil
+}
+
+// check runs the verification, showing how far it is.
+func (a *app) check(ctx context.Context, ar *archive.Archive, patterns []string, repair bool) (*archive.Verification, error) {
 	sc := a.newScreen()
 	t := sc.track("", 0)
 	t.verifying.Store(true)
@@ -123,22 +129,26 @@ func (a *app) check(ctx context.Context, ar *archive.Archive, patterns []string,
 	return ar.Verify(ctx, o)
 }
 
-// bindAgain pulls the accounts with leave to bind by size and header. It
-// closes the archive.
-func (a *app) bindAgain(ctx context.Context, ar *archive.Archive, s *site) (*report.Run, error) {
+// bindAgain pulls the accounts with leave to bind by size and header, and
+// enters what came of it in v. It closes the archive.
+func (a *app) bindAgain(ctx context.Context, ar *archive.Archive, s *site, patterns []string, v *report.Verified) error {
 	began := time.Now()
 	accounts, err := s.choose(ar.Accounts())
 	if err != nil || len(accounts) == 0 {
 		// Nothing to log in to: the repair ends with the files.
-		return nil, ar.Close()
+		return ar.Close()
 	}
 	w, err := a.newWork(ar, s, a.byHand())
 	if err != nil {
 		_ = ar.Close()
-		return nil, err
+		return err
 	}
 	w.rebind = true
 	outcomes := w.run(ctx, accounts)
-	r := report.New("verify", s.path, began, time.Now(), outcomes, nil, nil)
-	return r, a.settle(ar, r)
+	v.Run = report.New("verify", s.path, began, time.Now(), outcomes, nil, nil)
+	if !v.Sound() && ctx.Err() == nil {
+		// What was lost may have been fetched again: only reading tells.
+		v.After, err = a.check(ctx, ar, patterns, false)
+	}
+	return firstOf(err, a.settle(ar, v.Run))
 }

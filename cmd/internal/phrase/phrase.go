@@ -18,7 +18,9 @@ package phrase
 
 import (
 	"embed"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,6 +70,9 @@ func New(lang Lang) *Printer {
 
 // Lang is the language the Printer speaks.
 func (p *Printer) Lang() Lang { return p.lang }
+
+// Keys lists every sentence there is, in alphabetical order.
+func Keys() []Key { return slices.Sorted(maps.Keys(words().placeholders)) }
 
 // Has reports whether there is a sentence for k.
 func (p *Printer) Has(k Key) bool { return words().placeholders[k] != nil }

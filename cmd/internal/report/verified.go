@@ -19,8 +19,9 @@ type Verified struct {
 	Ended   time.Time
 	Found   *archive.Verification // nil if nothing could be read
 	Notes   []archive.Note
-	Run     *Run  // the pull that followed a repair; nil if there was none
-	Err     error // what ended it as a whole
+	Run     *Run                  // the pull that followed a repair; nil if there was none
+	After   *archive.Verification // what was found after that pull; nil if it was not looked for
+	Err     error                 // what ended it as a whole
 }
 
 // NewVerified is the result of a verification.
@@ -48,12 +49,26 @@ func checked(m archive.MailboxVerification) Checked {
 	return Checked{m.Messages, m.Octets, m.Sound, m.NotCompared, len(m.Altered), len(m.Lost), len(m.Foreign), m.Adopted, m.FoundAgain}
 }
 
-func (v *Verified) sums() Checked {
+// last is what was found last.
+func (v *Verified) last() *archive.Verification {
+	if v.After != nil {
+		return v.After
+	}
+	return v.Found
+}
+
+// Sound reports whether everything recorded was read back as it was recorded.
+func (v *Verified) Sound() bool {
+	c := sumsOf(v.last())
+	return v.Found != nil && c.Altered == 0 && c.Lost == 0 && c.Sound == c.Messages
+}
+
+func sumsOf(found *archive.Verification) Checked {
 	var c Checked
-	if v.Found == nil {
+	if found == nil {
 		return c
 	}
-	for _, m := range v.Found.Mailboxes {
+	for _, m := range found.Mailboxes {
 		d := checked(m)
 		c.Messages, c.Octets, c.Sound, c.NotCompared = c.Messages+d.Messages, c.Octets+d.Octets, c.Sound+d.Sound, c.NotCompared+d.NotCompared
 		c.Altered, c.Lost, c.Foreign, c.Adopted = c.Altered+d.Altered, c.Lost+d.Lost, c.Foreign+d.Foreign, c.Adopted+d.Adopted
@@ -65,11 +80,10 @@ func (v *Verified) sums() Checked {
 // Verdict is complete if everything recorded was read back as it was recorded.
 // What is foreign belongs to somebody else and spoils nothing.
 func (v *Verified) Verdict() Verdict {
-	c := v.sums()
 	switch {
 	case v.Found == nil:
 		return Failed
-	case v.Err != nil, c.Altered > 0, c.Lost > 0, c.Sound < c.Messages:
+	case v.Err != nil, !v.Sound():
 		return Incomplete
 	case v.Run != nil && v.Run.Verdict() != Complete:
 		return Incomplete
@@ -102,6 +116,7 @@ type jsonVerified struct {
 	Archive   string        `json:"archive"`
 	Seconds   float64       `json:"seconds"`
 	Checked   Checked       `json:"checked"`
+	Before    *Checked      `json:"checked_before_repair,omitempty"`
 	Rebuilt   bool          `json:"rebuilt"`
 	Mailboxes []jsonChecked `json:"mailboxes"`
 	// Messages, Octets and Accounts are those of the pull after a repair.
@@ -144,12 +159,16 @@ func (v *Verified) JSON(w io.Writer, p *phrase.Printer) error { return Encode(w,
 func (v *Verified) object(p *phrase.Printer) *jsonVerified {
 	j := &jsonVerified{
 		Version: Version, Command: "verify", Verdict: v.Verdict(), Exit: v.Exit(), Archive: v.Archive,
-		Seconds: v.Ended.Sub(v.Began).Round(time.Millisecond).Seconds(), Checked: v.sums(), Mailboxes: []jsonChecked{},
+		Seconds: v.Ended.Sub(v.Began).Round(time.Millisecond).Seconds(), Checked: sumsOf(v.last()), Mailboxes: []jsonChecked{},
 		Accounts: []JSONAccount{}, JSONFailure: FailureOf(p, v.Err, About{}),
 	}
 	if v.Found != nil {
 		j.Rebuilt = v.Found.Rebuilt
-		for _, m := range v.Found.Mailboxes {
+		if v.After != nil {
+			before := sumsOf(v.Found)
+			j.Before = &before
+		}
+		for _, m := range v.last().Mailboxes {
 			j.Mailboxes = append(j.Mailboxes, jsonChecked{m.Account, phrase.Safe(m.Mailbox, maxName), checked(m),
 				findings(m.Altered), findings(m.Lost), findings(m.Foreign)})
 		}
@@ -179,7 +198,7 @@ func (v *Verified) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 				t.findings(phrase.VerifyForeign, args, m.Foreign)
 			}
 		}
-		c := v.sums()
+		c := sumsOf(v.Found)
 		for _, line := range []struct {
 			when bool
 			key  phrase.Key
@@ -232,7 +251,7 @@ func (v *Verified) table(p *phrase.Printer) [][]string {
 		rows = append(rows, cells(clip(name, maxCell), checked(m)))
 	}
 	if len(v.Found.Mailboxes) > 1 {
-		rows = append(rows, cells(p.Text(phrase.RowTotal), v.sums()))
+		rows = append(rows, cells(p.Text(phrase.RowTotal), sumsOf(v.Found)))
 	}
 	return rows
 }
@@ -263,14 +282,14 @@ func (t *text) findings(key phrase.Key, args phrase.Args, list []archive.Finding
 
 // VerdictLine is the one line that says whether everything is sound.
 func (v *Verified) VerdictLine(p *phrase.Printer) string {
-	c := v.sums()
+	c := sumsOf(v.last())
 	args := phrase.Args{"N": c.Sound, "Messages": c.Messages, "Octets": p.Octets(c.Octets), "Altered": c.Altered, "Lost": c.Lost}
 	switch {
 	case v.Exit() == ExitInterrupted:
 		return p.Text(phrase.VerifyVerdictInterrupted, args)
 	case v.Found == nil:
 		return p.Text(phrase.VerifyVerdictFailed, args)
-	case c.Altered > 0 || c.Lost > 0 || c.Sound < c.Messages:
+	case !v.Sound():
 		return p.Text(phrase.VerifyVerdictUnsound, args)
 	case v.Run != nil && v.Run.Verdict() != Complete:
 		return p.Text(phrase.VerifyVerdictRepairPart, args)
