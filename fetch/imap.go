@@ -186,10 +186,8 @@ func (s *imapSource) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 	}
 	data = s.withInbox(ctx, data)
 	boxes := s.name(data)
-	if o == nil || o.ReturnStatus == nil {
-		if err := s.statuses(ctx, boxes, items); err != nil {
-			return nil, err
-		}
+	if err := s.statuses(ctx, boxes, items); err != nil {
+		return nil, err
 	}
 	return boxes, nil
 }
@@ -301,8 +299,10 @@ func status(d *imap.StatusData) *State {
 	}
 }
 
-// statuses asks for the STATUS of all mailboxes that can be opened, a few
-// commands ahead of the answers.
+// statuses asks for the STATUS of the mailboxes that can be opened and have none
+// yet, a few commands ahead of the answers. After LIST-STATUS that is none of
+// them, but where the server sends all LIST responses before the first STATUS: of
+// those the library keeps the last only.
 func (s *imapSource) statuses(ctx context.Context, boxes []Mailbox, items *imap.StatusOptions) error {
 	type asked struct {
 		box *Mailbox
@@ -327,7 +327,7 @@ func (s *imapSource) statuses(ctx context.Context, boxes []Mailbox, items *imap.
 	}
 	for i := range boxes {
 		b := &boxes[i]
-		if _, _, sendable := session.MailboxName(s.names[b.Name]); !b.Selectable || !sendable {
+		if _, _, sendable := session.MailboxName(s.names[b.Name]); !b.Selectable || !sendable || b.Status != nil {
 			continue
 		}
 		if len(ahead) == imapStatusAhead {

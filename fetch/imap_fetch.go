@@ -117,6 +117,9 @@ func (e callerError) Error() string { return e.err.Error() }
 
 func (j *imapJob) run(want []Listed) ([]Failure, error) {
 	j.plan(want)
+	if len(j.queue) == 0 {
+		return j.fails, nil
+	}
 	for {
 		err := j.session()
 		if err == nil {

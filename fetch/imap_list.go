@@ -79,13 +79,19 @@ func (l *imapListing) run() error {
 	if !l.short() {
 		return nil
 	}
-	// Something is missing that the server counts. It is listed again, and then
-	// asked for by name.
-	if err := l.fetch(everyUID(), false); err != nil {
-		return err
+	// Something is missing that the server counts: most likely it came while the
+	// others were listed. Else all is listed again, and then asked for by name.
+	newest := imap.UID(1)
+	if n := len(l.seen); n > 0 {
+		newest = l.seen[n-1].Stop
 	}
-	if !l.short() {
-		return nil
+	for _, set := range []imap.UIDSet{{imap.UIDRange{Start: newest}}, everyUID()} {
+		if err := l.fetch(set, false); err != nil {
+			return err
+		}
+		if !l.short() {
+			return nil
+		}
 	}
 	if err := l.search(); err != nil {
 		return err

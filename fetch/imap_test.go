@@ -134,6 +134,59 @@ func TestIMAPMailboxesWithoutInbox(t *testing.T) {
 	}
 }
 
+// TestIMAPStatusBehindLists sends all LIST responses before the first STATUS.
+func TestIMAPStatusBehindLists(t *testing.T) {
+	p := newIMAPPeer(t, numbered(2)...)
+	p.caps, p.list = "IMAP4rev1 SASL-IR AUTH=PLAIN LIST-STATUS", []string{`() "/" INBOX`, `() "/" a`, `() "/" b`}
+	p.answer = func(c *peerConn, _ int, command string) bool {
+		if !strings.HasPrefix(command, "LIST") {
+			return false
+		}
+		for _, l := range p.list {
+			c.say("* LIST %s\r\n", l)
+		}
+		for _, name := range []string{"INBOX", "a", "b"} {
+			p.status(c, name)
+		}
+		c.ok()
+		return true
+	}
+	got, err := p.open(t, IMAPOptions{}).Mailboxes(context.Background())
+	if err != nil || len(got) != 3 {
+		t.Fatal(got, err)
+	}
+	for _, m := range got {
+		if m.Status == nil || *m.Status != *listedState {
+			t.Errorf("%s: status %v", m.Name, m.Status)
+		}
+	}
+}
+
+// TestIMAPListGrows lets a message arrive while the others are listed.
+func TestIMAPListGrows(t *testing.T) {
+	p := newIMAPPeer(t, numbered(3)...)
+	late := &peerMessage{uid: 9, body: "late"}
+	p.answer = func(c *peerConn, _ int, command string) bool {
+		if command != "UID FETCH 1:* (UID FLAGS RFC822.SIZE)" && command != "UID FETCH 1:* (UID RFC822.SIZE FLAGS)" {
+			return false
+		}
+		p.fetch(c, "1:*", "FLAGS RFC822.SIZE")
+		p.messages = append(p.messages, late)
+		c.say("* 4 EXISTS\r\n")
+		c.ok()
+		return true
+	}
+	s := p.open(t, IMAPOptions{})
+	if got, _ := listAll(t, s, inbox); len(got) != 4 || got[3].UID != "9" {
+		t.Errorf("got %v", got)
+	}
+	for _, c := range p.commands()[2:] {
+		if strings.Contains(c, "1:*") {
+			t.Errorf("command %q", c)
+		}
+	}
+}
+
 // listAll returns what List tells.
 func listAll(t *testing.T, s Source, m Mailbox) ([]Listed, State) {
 	t.Helper()
