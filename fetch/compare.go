@@ -105,12 +105,15 @@ func (p *puller) list(ctx context.Context, j *job) error {
 		return nil
 	})
 	p.ledger.Facts = p.src.Facts()
+	row.Server = len(j.listed)
 	if err != nil {
-		row.Server = max(row.Server, len(j.listed))
-		return err
+		row.Server = max(len(j.listed), int(state.Messages))
+		if ctx.Err() != nil || !endsMailbox(err) || len(j.listed) == 0 {
+			return err
+		}
+		row.Err = err // what was listed can be fetched all the same
 	}
 	j.state, j.whole = state, true
-	row.Server = len(j.listed)
 	if err := p.nameByHeader(ctx, j); err != nil {
 		return err
 	}
@@ -130,6 +133,9 @@ func (p *puller) list(ctx context.Context, j *job) error {
 		if err := p.takeFlags(j, state, j.listed); err != nil {
 			return err
 		}
+	}
+	if row.Err != nil {
+		return nil // who is not in half a list has not vanished
 	}
 	if _, err := j.box.Vanish(state.UIDValidity, len(j.listed), q); err != nil {
 		return err

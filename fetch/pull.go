@@ -51,7 +51,7 @@ type job struct {
 	want   []int32 // indices in listed
 	got    []int32 // of want, kept by this run
 	failed []int32 // of want, that the source could not give
-	whole  bool    // the server's list was read to its end
+	whole  bool    // there is a list that can be fetched from
 
 	// names holds what a message without a unique-id is called instead.
 	names map[int32]place
@@ -133,8 +133,7 @@ func (p *puller) reach(ctx context.Context, j *job, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return errors.Join(err, ctx.Err())
 	}
-	var e *session.Error
-	if errors.As(err, &e) && e.Reach <= session.ReachMailbox {
+	if endsMailbox(err) {
 		p.rowOf(j).Err = err
 		return nil
 	}
@@ -145,9 +144,15 @@ func (p *puller) reach(ctx context.Context, j *job, err error) error {
 	return err
 }
 
+// endsMailbox reports whether an error reaches no further than one mailbox.
+func endsMailbox(err error) bool {
+	var e *session.Error
+	return errors.As(err, &e) && e.Reach <= session.ReachMailbox
+}
+
 // fetch brings what is wanted of one mailbox.
 func (p *puller) fetch(ctx context.Context, j *job) error {
-	if row := p.rowOf(j); !j.whole || row.Unchanged || row.Err != nil {
+	if !j.whole || p.rowOf(j).Unchanged {
 		return nil
 	}
 	err := p.fetchWanted(ctx, j)
@@ -206,7 +211,7 @@ func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 			return err
 		}
 	}
-	if row.Held == row.Server && len(row.Missing) == 0 && len(row.Gone) == 0 {
+	if row.Err == nil && row.Held == row.Server && len(row.Missing) == 0 && len(row.Gone) == 0 {
 		j.box.SetState(syncState(j.state))
 	}
 	return nil

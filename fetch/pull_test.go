@@ -13,6 +13,7 @@ import (
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/fetch"
 	"github.com/fumibako-mail/fumibako/fetch/fetchtest"
+	"github.com/fumibako-mail/fumibako/fetch/session"
 )
 
 func pop3Letter(n int) []byte {
@@ -417,4 +418,33 @@ func TestWhatTheServerCallsTheSameIsDownloadedOnce(t *testing.T) {
 		t.Errorf("%d messages in the archive", n)
 	}
 	wantSum(t, r.pull(t, t.Context()), 21, 21, 0, 0)
+}
+
+// short is a Source whose server counts one message more than it lists.
+type short struct{ fetch.Source }
+
+func (s short) List(ctx context.Context, m fetch.Mailbox, fn func(fetch.Listed) error) (fetch.State, error) {
+	state, err := s.Source.List(ctx, m, fn)
+	if err == nil && m.Name == "INBOX" {
+		state.Messages++
+		err = &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "list-short"}
+	}
+	return state, err
+}
+
+func TestHalfAListIsFetchedAndNotCalledComplete(t *testing.T) {
+	s := newIMAP()
+	r := imapRun(t, s)
+	plain := r.open
+	r.open = func(ctx context.Context) (fetch.Source, error) {
+		src, err := plain(ctx)
+		return short{src}, err
+	}
+	l := r.pull(t, t.Context())
+	got := sum(l)
+	if l.Err != nil || got.Server != 21 || got.Held != 20 || len(got.Missing) != 1 || l.Mailboxes[0].Err == nil {
+		t.Errorf("%v %+v", l.Err, got)
+	}
+	r.open = plain
+	wantSum(t, r.pull(t, t.Context()), 20, 20, 0, 0)
 }
