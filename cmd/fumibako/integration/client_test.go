@@ -216,6 +216,7 @@ type report struct {
 	Version  int       `json:"version"`
 	Command  string    `json:"command"`
 	Verdict  string    `json:"verdict"`
+	Error    string    `json:"error"` // what ended the whole run
 	Messages messages  `json:"messages"`
 	Accounts []ledgers `json:"accounts"`
 }
@@ -269,10 +270,12 @@ func (o *outcome) report(t *testing.T) *report {
 		return &r
 	}
 	var sum messages
+	wrong := false
 	for _, a := range r.Accounts {
 		for _, m := range a.Mailboxes {
 			if m.Server != m.Held+len(m.Missing)+m.LeftOut {
 				t.Errorf("%s %q does not add up: %+v", a.Name, m.Name, m)
+				wrong = true
 			}
 			sum.Server += m.Server
 			sum.Held += m.Held
@@ -281,8 +284,9 @@ func (o *outcome) report(t *testing.T) *report {
 	}
 	if sum.Server != r.Messages.Server || sum.Held != r.Messages.Held || sum.Missing != r.Messages.Missing {
 		t.Errorf("the mailboxes' sums %+v are not the report's %+v", sum, r.Messages)
+		wrong = true
 	}
-	if t.Failed() {
+	if wrong {
 		t.Fatalf("wrong sums: %s", o)
 	}
 	return &r

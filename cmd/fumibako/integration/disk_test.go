@@ -50,7 +50,9 @@ func TestDiskFull(t *testing.T) {
 			c := newClient(t, v.format)
 			c.archive = filepath.Join(dir, "archive")
 			c.configure(account{protocol: v.protocol, port: d.port(v.protocol), user: v.protocol})
-			c.run(3, "pull", "--json").report(t)
+			if o := c.run(3, "pull", "--json"); o.report(t).Error != "archive-full" {
+				t.Errorf("want archive-full: %s", o)
+			}
 			demandNothingTorn(t, c, want)
 			// Again, with no more space: no worse.
 			c.run(3, "pull", "--json")
@@ -78,13 +80,17 @@ func TestReadOnly(t *testing.T) {
 	c.archive = filepath.Join(dir, "archive")
 	c.configure(account{port: d.imap})
 	remount(t, dir, unix.MS_RDONLY, "")
-	c.run(3, "pull", "--json")
+	if o := c.run(3, "pull", "--json"); o.report(t).Error != "archive-read-only" {
+		t.Errorf("want archive-read-only: %s", o)
+	}
 	remount(t, dir, 0, "")
 	c.pull(n)
 	fill(t, d.maildir("taro"), mailOptions{n: more, seed: 22, first: n})
 	want := readServer(t, d, "imap", "taro")
 	remount(t, dir, unix.MS_RDONLY, "")
-	c.run(3, "pull", "--json")
+	if o := c.run(3, "pull", "--json"); o.report(t).Error != "archive-read-only" {
+		t.Errorf("want archive-read-only: %s", o)
+	}
 	demandNothingTorn(t, c, want)
 	remount(t, dir, 0, "")
 	c.pull(n + more)
@@ -114,7 +120,9 @@ func TestAbsentDisk(t *testing.T) {
 		}
 		c.pull(n)
 		power.detach()
-		c.run(3, "pull", "--json")
+		if o := c.run(3, "pull", "--json"); o.report(t).Error != "archive-absent" {
+			t.Errorf("want archive-absent: %s", o)
+		}
 		if entries, err := os.ReadDir(power.mount); err != nil || len(entries) > 0 {
 			t.Fatalf("written to the empty mount point: %v %v", entries, err)
 		}
@@ -131,7 +139,9 @@ func TestArchiveIsFile(t *testing.T) {
 	c := newClient(t, "maildir", account{port: d.imap})
 	octets := []byte("not an archive\n")
 	must(t, os.WriteFile(c.archive, octets, 0o600))
-	c.run(3, "pull", "--json")
+	if o := c.run(3, "pull", "--json"); o.report(t).Error != "archive-not-folder" {
+		t.Errorf("want archive-not-folder: %s", o)
+	}
 	if after, err := os.ReadFile(c.archive); err != nil || !bytes.Equal(after, octets) {
 		t.Errorf("the file was changed: %q, %v", after, err)
 	}
@@ -181,6 +191,9 @@ func TestOneAtATime(t *testing.T) {
 			case 0:
 				winners++
 			case 3:
+				if code := o.report(t).Error; code != "archive-locked" {
+					t.Errorf("want archive-locked, not %s: %s", code, o)
+				}
 			default:
 				t.Errorf("want exit code 0 or 3: %s", o)
 			}
