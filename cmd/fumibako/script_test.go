@@ -45,6 +45,9 @@ func TestScript(t *testing.T) {
 			} {
 				e.Vars = append(e.Vars, v)
 			}
+			if err := os.WriteFile(filepath.Join(e.WorkDir, "password.txt"), []byte(scriptPassword+"\n"), 0o600); err != nil {
+				return err
+			}
 			return os.MkdirAll(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

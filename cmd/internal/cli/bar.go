@@ -38,10 +38,22 @@ func (b *bar) columns() int {
 
 // gauge is what progressbar writes beside the description: percentage, bar,
 // octets, rate and times.
-const gauge = 64
+const gauge = 56
 
-// set shows text, and how many octets of size have arrived once size is known.
-func (b *bar) set(text string, octets, size int64) {
+// set shows the longest of texts that has room, and how many octets of size
+// have arrived once size is known.
+func (b *bar) set(texts []string, octets, size int64) {
+	room := b.columns() - 1
+	if size > 0 {
+		room = b.columns() - gauge
+	}
+	text := texts[len(texts)-1]
+	for _, t := range texts {
+		if report.Width(t) <= room {
+			text = t
+			break
+		}
+	}
 	if size <= 0 {
 		b.status(text)
 		return
@@ -52,14 +64,14 @@ func (b *bar) set(text string, octets, size int64) {
 	if b.p == nil {
 		b.clear()
 		b.p = progressbar.NewOptions64(size,
-			progressbar.OptionSetWriter(b.w), progressbar.OptionShowBytes(true), progressbar.OptionShowTotalBytes(true),
-			progressbar.OptionSetWidth(16), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetWriter(b.w), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
+			progressbar.OptionShowTotalBytes(true), progressbar.OptionSetWidth(10), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(true),
 			progressbar.OptionSetRenderBlankState(false))
 	}
 	if size != b.p.GetMax64() {
 		b.p.ChangeMax64(size)
 	}
-	b.p.Describe(fit(text, b.columns()-gauge))
+	b.p.Describe(fit(text, room))
 	// The counters are the truth; a bar that disagrees is not worth an error.
 	_ = b.p.Set64(octets)
 }

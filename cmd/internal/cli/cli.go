@@ -17,6 +17,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -72,6 +73,8 @@ type app struct {
 	p    *phrase.Printer
 	opts options
 	exit int
+
+	showing atomic.Pointer[screen] // what stands on standard error at the moment; nil for nothing
 }
 
 // options are those that every command has.
@@ -97,9 +100,14 @@ func (a *app) complain(c report.Complaint) { _ = c.Write(a.Err, a.p) }
 
 // tell writes a sentence to standard error, unless only results are wanted.
 func (a *app) tell(k phrase.Key, args ...phrase.Args) {
-	if !a.opts.quiet {
-		_, _ = io.WriteString(a.Err, a.p.Text(k, args...)+"\n")
+	if a.opts.quiet {
+		return
 	}
+	if s := a.showing.Load(); s != nil {
+		s.line(a.p.Text(k, args...))
+		return
+	}
+	_, _ = io.WriteString(a.Err, a.p.Text(k, args...)+"\n")
 }
 
 // show writes text to standard output.

@@ -262,12 +262,12 @@ func TestProgressOffTerminal(t *testing.T) {
 func TestBarNeverFinishesEarly(t *testing.T) {
 	var out strings.Builder
 	b := newBar(&out)
-	b.set("office: looking", 0, 0)
+	b.set([]string{"office: looking"}, 0, 0)
 	for i := range int64(20) {
-		b.set("office", i*100, 2000)
+		b.set([]string{"office"}, i*100, 2000)
 	}
-	b.set("office", 2500, 2500) // a server that announced too little
-	b.set("office · home", 2600, 9000)
+	b.set([]string{"office"}, 2500, 2500) // a server that announced too little
+	b.set([]string{"office · home"}, 2600, 9000)
 	b.clear()
 	if b.p.IsFinished() {
 		t.Error("a bar that is at its end cannot go on")

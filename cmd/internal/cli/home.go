@@ -81,9 +81,6 @@ func (a *app) welcome(cmd *cobra.Command) error {
 
 func allComplete(s *report.Status, configured []config.Account) bool {
 	for _, x := range configured {
-		if !x.Pull {
-			continue
-		}
 		if known, ok := s.Account(x.Name); !ok || known.Verdict != report.Complete {
 			return false
 		}

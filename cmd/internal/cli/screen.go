@@ -58,6 +58,7 @@ func (a *app) newScreen() *screen {
 // start begins to show progress; stop ends it and leaves the line clean.
 func (s *screen) start() {
 	s.began = time.Now()
+	s.a.showing.Store(s)
 	s.quit, s.gone = make(chan struct{}), make(chan struct{})
 	if s.a.opts.quiet {
 		close(s.gone)
@@ -86,6 +87,7 @@ func (s *screen) start() {
 func (s *screen) stop() {
 	close(s.quit)
 	<-s.gone
+	s.a.showing.CompareAndSwap(s, nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.bar.clear()
@@ -190,7 +192,7 @@ func (s *screen) draw() {
 	}
 	text := strings.Join(parts, " · ")
 	if s.terminal {
-		s.bar.set(text, octets, size)
+		s.bar.set([]string{text, s.together()}, octets, size)
 		return
 	}
 	args := phrase.Args{"Text": text, "Done": s.a.p.Octets(octets), "Size": s.a.p.Octets(size)}
@@ -206,6 +208,25 @@ func (s *screen) draw() {
 		}
 	}
 	_, _ = io.WriteString(s.a.Err, s.a.p.Text(key, args)+"\n")
+}
+
+// together sums the accounts up, for a line that has no room for each.
+func (s *screen) together() string {
+	var n int
+	var messages, total int64
+	var last string
+	for _, t := range s.tracks {
+		messages += t.messages.Load()
+		total += t.total.Load()
+		if !t.finished.Load() {
+			n++
+			last = s.describe(t)
+		}
+	}
+	if n == 1 {
+		return last
+	}
+	return s.a.p.Text(phrase.TrackSeveral, phrase.Args{"N": n, "Messages": messages, "Total": total})
 }
 
 // describe says in a few words where an account is.

@@ -65,8 +65,12 @@ func (a *app) siteOfConfig(patterns []string, toPull bool) (*site, error) {
 		return nil, err
 	}
 	if len(patterns) == 0 {
-		// What is only a master is pulled from when it is named.
-		accounts = slices.DeleteFunc(accounts, func(x config.Account) bool { return !x.Pull })
+		accounts = pulled(accounts)
+	}
+	for _, x := range accounts {
+		if _, err := exclusion(x.Exclude); err != nil {
+			return nil, err
+		}
 	}
 	if toPull && len(accounts) == 0 {
 		return nil, &report.Usage{Key: phrase.UsageNoAccounts, Args: phrase.Args{"File": c.File}}
@@ -78,6 +82,11 @@ func (a *app) siteOfConfig(patterns []string, toPull bool) (*site, error) {
 	s.format, s.create, s.limits = archive.Format(c.Archive.Format), true, c.Limits
 	s.choose = func([]archive.Account) ([]config.Account, error) { return accounts, nil }
 	return s, nil
+}
+
+// pulled leaves out what is only a master: it is pulled from when it is named.
+func pulled(accounts []config.Account) []config.Account {
+	return slices.DeleteFunc(accounts, func(x config.Account) bool { return !x.Pull })
 }
 
 func newSite(path string) (*site, error) {

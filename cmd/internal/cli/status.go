@@ -69,6 +69,9 @@ func (a *app) lookAt(dir string, patterns []string) (path string, configured []c
 		return "", nil, &report.Usage{Key: phrase.UsageNoArchive, Args: phrase.Args{"File": c.File}}
 	}
 	accounts, err := c.Select(patterns...)
+	if len(patterns) == 0 {
+		accounts = pulled(accounts)
+	}
 	return c.Archive.Path, accounts, err
 }
 

@@ -78,6 +78,7 @@ const (
 	TrackConnecting Key = "progress.track-connecting"
 	TrackListing    Key = "progress.track-listing"
 	TrackMessages   Key = "progress.track-messages"
+	TrackSeveral    Key = "progress.track-several"
 	TrackVerifying  Key = "progress.track-verifying"
 
 	ReportAccount       Key = "report.account"

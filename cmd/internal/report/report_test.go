@@ -228,8 +228,23 @@ func TestNamesAreBounded(t *testing.T) {
 	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(out.Bytes(), []byte("\n")); n > maxShown+20 || !strings.Contains(out.String(), "and 4,950 more") {
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n > 20 || !strings.Contains(out.String(), "and 4,995 more") {
 		t.Errorf("%d lines:\n%s", n, out.String())
+	}
+	for i := range m.Missing[:100] {
+		m.Missing[i].Reason = "body-nil"
+	}
+	out.Reset()
+	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"and 50 more: the server has no content for it", "and 4,895 more: not reached"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, out.String())
+		}
+	}
+	for i := range m.Missing[:100] {
+		m.Missing[i].Reason = "interrupted"
 	}
 	out.Reset()
 	if err := r.JSON(&out, phrase.New(phrase.English)); err != nil {

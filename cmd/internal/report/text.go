@@ -15,6 +15,9 @@ const (
 	// maxShown bounds how many messages of one mailbox are named on the screen
 	// for one reason; --json names each.
 	maxShown = 50
+	// maxUnreached is the same for messages that the next run simply goes on
+	// with: nothing is wrong with them.
+	maxUnreached = 5
 	// maxCell bounds the width of a mailbox name in the table.
 	maxCell = 40
 )
@@ -32,6 +35,9 @@ func (r *Run) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 	}
 	for _, n := range r.Notes {
 		t.lines("", noteText(p, n))
+	}
+	if r.Err != nil {
+		t.complaint("", Explain(p, r.Err, About{}))
 	}
 	t.lines("", r.VerdictLine(p))
 	return t.w.Flush()
@@ -127,7 +133,7 @@ func (t *text) named(key phrase.Key, mailbox string, list []fetch.Named, about A
 		case uid(n) == "" && n.From == "" && n.Subject == "" && n.Date.IsZero() && n.Octets < 0:
 			// The list was not read that far: there is nothing to name it by.
 			anonymous[text]++
-		case shown[text] < maxShown:
+		case shown[text] < maxShown && !unreached(n.Reason), shown[text] < maxUnreached:
 			shown[text]++
 			t.message(n, text)
 		}
@@ -141,6 +147,9 @@ func (t *text) named(key phrase.Key, mailbox string, list []fetch.Named, about A
 		}
 	}
 }
+
+// unreached tells the reasons that mean "not yet".
+func unreached(reason string) bool { return reason == "not-reached" || reason == "interrupted" }
 
 func (t *text) message(n fetch.Named, reason string) {
 	var parts []string
