@@ -35,16 +35,13 @@ func TestScript(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, "home")
-			for _, v := range []string{
-				"HOME=" + home, "USERPROFILE=" + home, "LocalAppData=" + filepath.Join(home, "state"), "AppData=" + filepath.Join(home, "config"),
-				"XDG_CONFIG_HOME=" + filepath.Join(home, "config"), "XDG_STATE_HOME=" + filepath.Join(home, "state"),
+			e.Vars = append(e.Vars,
+				"HOME="+home, "USERPROFILE="+home, "LocalAppData="+filepath.Join(home, "state"), "AppData="+filepath.Join(home, "config"),
+				"XDG_CONFIG_HOME="+filepath.Join(home, "config"), "XDG_STATE_HOME="+filepath.Join(home, "state"),
 				"LC_ALL=", "LC_MESSAGES=", "LANG=en_US.UTF-8", "TZ=UTC",
 				// No keyring: the one of whoever runs the tests is none of our business.
-				"DBUS_SESSION_BUS_ADDRESS=unix:path=" + filepath.Join(home, "none"),
-				"MAIL_PASSWORD=" + scriptPassword,
-			} {
-				e.Vars = append(e.Vars, v)
-			}
+				"DBUS_SESSION_BUS_ADDRESS=unix:path="+filepath.Join(home, "none"),
+				"MAIL_PASSWORD="+scriptPassword)
 			if err := os.WriteFile(filepath.Join(e.WorkDir, "password.txt"), []byte(scriptPassword+"\n"), 0o600); err != nil {
 				return err
 			}
@@ -118,12 +115,6 @@ func jsonIs(ts *testscript.TestScript, neg bool, args []string) {
 	if got := fmt.Sprint(v); (got == args[1]) == neg {
 		ts.Fatalf("%s is %s", args[0], got)
 	}
-}
-
-// served is a server of the tests that a script speaks to.
-type served struct {
-	imap *fetchtest.IMAP
-	pop  *fetchtest.POP3
 }
 
 // setAddress tells a script where a server listens.
