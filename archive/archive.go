@@ -133,11 +133,22 @@ func open(path string, o Options) (_ *Archive, err error) {
 			a.release()
 		}
 	}()
-	if err := a.openMarker(o); err != nil {
+	// What must not be touched is found out before the first write; what is to
+	// be begun is begun by whoever has the lock.
+	found, err := a.readMarker(o)
+	if err != nil {
 		return nil, err
 	}
 	if a.lock, err = acquire(d, o.Command); err != nil {
 		return nil, err
+	}
+	if !found {
+		if found, err = a.readMarker(o); err == nil && !found {
+			err = a.begin(o)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	if err := a.prepareFolders(); err != nil {
 		return nil, err

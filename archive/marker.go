@@ -31,14 +31,19 @@ var readmeEnglish []byte
 //go:embed readme_ja.txt
 var readmeJapanese []byte
 
-func (a *Archive) openMarker(o Options) error {
+// readMarker reads and checks archive.toml, if there is one.
+func (a *Archive) readMarker(o Options) (found bool, err error) {
 	octets, err := a.fs.read(markerFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return a.begin(o)
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
+	return true, a.checkMarker(octets, o)
+}
+
+func (a *Archive) checkMarker(octets []byte, o Options) error {
 	m := &a.marker
 	if err := toml.Unmarshal(octets, m); err != nil {
 		return &Error{Code: CodeDamaged, Path: markerFile, Err: err}
