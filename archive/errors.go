@@ -18,7 +18,6 @@ const (
 	CodeOtherArchive = "archive-other"        // another archive lies at this path than the one remembered; Text has its id
 	CodeNewer        = "archive-newer"        // written by a newer version; Text has the lowest version that reads it
 	CodeOtherFormat  = "archive-other-format" // configured format differs; Text has the archive's own
-	CodeNotEmpty     = "archive-not-empty"    // a folder with other files in it and no archive; Text has one of them
 	CodeNoRename     = "archive-no-rename"    // the file system cannot rename: no archive can be kept there safely
 	CodeDamaged      = "archive-damaged"      // something that must be readable is not; Text says what
 	CodeIO           = "archive-io"           // reading or writing failed
@@ -26,7 +25,7 @@ const (
 
 // Codes lists every code, so that a test can demand a sentence for each.
 var Codes = []string{CodeLocked, CodeNotFolder, CodeReadOnly, CodeFull, CodeAbsent, CodeOtherArchive, CodeNewer,
-	CodeOtherFormat, CodeNotEmpty, CodeNoRename, CodeDamaged, CodeIO}
+	CodeOtherFormat, CodeNoRename, CodeDamaged, CodeIO}
 
 func (e *Error) Error() string {
 	s := e.Code

@@ -159,7 +159,7 @@ func (p *POP3) capabilities(afterLogin bool) error {
 // stls secures the line (RFC 2595 §4). There is no way on without it.
 func (p *POP3) stls(ctx context.Context) error {
 	if _, offered := p.caps["STLS"]; p.caps != nil && !offered {
-		return failure(ClassTLS, "starttls-not-offered", nil)
+		return failure(ClassPolicy, "starttls-missing", nil)
 	}
 	ok, words, _, err := p.ask("STLS")
 	if err != nil {

@@ -162,7 +162,7 @@ func TestSTLS(t *testing.T) {
 	}{
 		{name: "good", script: script(offer, "S +OK\r\n", "TLS", capa, userPass, capa)},
 		{name: "no CAPA", script: script(hello, noCapa, "C STLS", "S +OK\r\n", "TLS", capa, userPass, capa)},
-		{name: "stripped from CAPA", script: script(hello, capa), want: "tls starttls-not-offered"},
+		{name: "stripped from CAPA", script: script(hello, capa), want: "policy starttls-missing"},
 		{name: "refused", script: script(offer, "S -ERR no\r\n"), want: "tls starttls-refused"},
 		{name: "injection", script: script(offer, "S +OK\r\n+OK injected\r\n"), want: "tls starttls-injection"},
 		{name: "no handshake", script: script(offer, "S +OK\r\n", "S hello? hello?\r\n"), want: "tls not-tls"},
