@@ -8,8 +8,8 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
 	"github.com/fumibako-mail/fumibako/cmd/internal/report"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // bar is one line at the bottom of a terminal. A nil bar shows nothing. It is
@@ -99,7 +99,7 @@ func (b *bar) clear() {
 // fit cuts text to columns; a description that does not fit would break the
 // line, and the bar with it.
 func fit(text string, columns int) string {
-	text = phrase.Safe(text, max(columns, 0))
+	text = safe.Text(text, max(columns, 0))
 	for report.Width(text) > max(columns, 0) {
 		r := []rune(text)
 		text = string(r[:len(r)-1])

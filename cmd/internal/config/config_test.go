@@ -459,12 +459,6 @@ func TestDeepFiles(t *testing.T) {
 	}
 }
 
-func TestTextForTerminal(t *testing.T) {
-	if got := clip("a\x1b[2J\u202eb\tc"+strings.Repeat("あ", 9), 12); got != "a\uFFFD[2J\uFFFDb cあああ…" {
-		t.Errorf("%q", got)
-	}
-}
-
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(fine))
 	for _, tc := range parseErrors {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // A document is a TOML file together with the place of every key in it.
@@ -294,7 +296,7 @@ func (d *document) excerpt(start int) string {
 	if !beginsAnew.MatchString(text) && d.insidePassword(start) {
 		return masked
 	}
-	return clip(mask(text), 400)
+	return safe.Text(mask(text), 400)
 }
 
 // insidePassword says whether the line before start, or one further up that it

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // An Error says what is wrong in a configuration, where, and under which code.
@@ -142,32 +143,11 @@ func args(pairs ...any) map[string]any {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		v := pairs[i+1]
 		if s, ok := v.(string); ok {
-			v = clip(s, 200)
+			v = safe.Text(s, 200)
 		}
 		m[pairs[i].(string)] = v
 	}
 	return m
-}
-
-// clip replaces control and formatting characters, which could steer a
-// terminal or turn text around, and cuts s after max characters.
-func clip(s string, max int) string {
-	var out strings.Builder
-	n := 0
-	for _, r := range s {
-		if n++; n > max {
-			out.WriteRune('…')
-			break
-		}
-		switch {
-		case r == '\t':
-			r = ' '
-		case unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp):
-			r = unicode.ReplacementChar
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
 }
 
 // nearest returns the candidate that word most likely was meant to be, or "".

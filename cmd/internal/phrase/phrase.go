@@ -24,12 +24,12 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 	"github.com/pelletier/go-toml/v2"
 	"golang.org/x/text/language"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 //go:embed en.toml ja.toml
@@ -120,7 +120,7 @@ func pluralOf(v any) any {
 func (p *Printer) argument(v any) string {
 	switch v := v.(type) {
 	case string:
-		return Safe(v, maxArgument)
+		return safe.Text(v, maxArgument)
 	case int:
 		return p.Number(int64(v))
 	case int64:
@@ -130,11 +130,11 @@ func (p *Printer) argument(v any) string {
 	case bool:
 		return strconv.FormatBool(v)
 	case []string:
-		return Safe(strings.Join(v, ", "), maxArgument)
+		return safe.Text(strings.Join(v, ", "), maxArgument)
 	case interface{ String() string }:
-		return Safe(v.String(), maxArgument)
+		return safe.Text(v.String(), maxArgument)
 	case error:
-		return Safe(v.Error(), maxArgument)
+		return safe.Text(v.Error(), maxArgument)
 	}
 	return ""
 }
@@ -142,42 +142,6 @@ func (p *Printer) argument(v any) string {
 // maxArgument bounds an argument in characters: enough for a server's own
 // words, too little to fill a screen.
 const maxArgument = 400
-
-// Safe makes s fit to stand in one line on a terminal: valid UTF-8, at most
-// max characters (the cut is marked with …), without control characters, line
-// ends, or marks that reorder or hide what is written.
-func Safe(s string, max int) string {
-	var b strings.Builder
-	n := 0
-	for i, r := range s {
-		if n == max {
-			b.WriteRune('…')
-			break
-		}
-		n++
-		switch {
-		case r == utf8.RuneError:
-			if _, size := utf8.DecodeRuneInString(s[i:]); size == 1 {
-				r = '\uFFFD'
-			}
-		case r == '\n', r == '\r', r == '\t', r == '\u2028', r == '\u2029':
-			r = ' '
-		case unicode.IsControl(r), reorders(r):
-			r = '\uFFFD'
-		}
-		b.WriteRune(r)
-	}
-	return b.String()
-}
-
-// reorders tells the format characters that move or hide the text around them
-// (Unicode UAX #9 §2, and the tag characters). The joiners that scripts and
-// emoji need are not among them.
-func reorders(r rune) bool {
-	return r == '\u061C' || r == '\u200B' || r == '\u200E' || r == '\u200F' ||
-		r >= '\u202A' && r <= '\u202E' || r >= '\u2060' && r <= '\u2069' ||
-		r == '\uFEFF' || r >= 0xFFF9 && r <= 0xFFFB || r >= 0xE0000 && r <= 0xE007F
-}
 
 // vocabulary is what was read from the two files.
 type vocabulary struct {

@@ -18,6 +18,7 @@ import (
 	"github.com/fumibako-mail/fumibako/cmd/internal/config"
 	"github.com/fumibako-mail/fumibako/cmd/internal/secret"
 	"github.com/fumibako-mail/fumibako/fetch/session"
+
 )
 
 // catalogue reads one of the files as it is.
@@ -199,15 +200,6 @@ func TestText(t *testing.T) {
 				t.Errorf("got  %q\nwant %q", got, tc.want)
 			}
 		})
-	}
-}
-
-func TestSafeIsBounded(t *testing.T) {
-	if got := Safe(strings.Repeat("文", 500), 10); got != strings.Repeat("文", 10)+"…" {
-		t.Errorf("got %q", got)
-	}
-	if got := Safe("👨‍👩‍👧 ok", 100); got != "👨‍👩‍👧 ok" {
-		t.Errorf("a joiner was lost: %q", got)
 	}
 }
 

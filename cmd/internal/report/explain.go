@@ -13,6 +13,7 @@ import (
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/cmd/internal/config"
 	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 	"github.com/fumibako-mail/fumibako/cmd/internal/secret"
 	"github.com/fumibako-mail/fumibako/fetch/session"
 )
@@ -86,7 +87,7 @@ func Explain(p *phrase.Printer, err error, about About) Complaint {
 	case errors.As(err, &kept):
 		c := pair(p, string(session.ClassAuth), "refused-before", "session.refused-before",
 			about.args(phrase.Args{"When": p.Moment(kept.When)}))
-		c.Server = phrase.Safe(kept.Words, maxWords)
+		c.Server = safe.Text(kept.Words, maxWords)
 		return c
 	case errors.As(err, &conf):
 		return explainConfig(p, conf)
@@ -176,7 +177,7 @@ func explainConfig(p *phrase.Printer, e *config.Error) Complaint {
 	if e.File != "" && e.Line > 0 {
 		c.Place = e.File + ":" + strconv.Itoa(e.Line) + ":" + strconv.Itoa(max(e.Column, 1))
 	}
-	c.Excerpt, c.Column = phrase.Safe(e.Excerpt, maxWords), e.Column
+	c.Excerpt, c.Column = safe.Text(e.Excerpt, maxWords), e.Column
 	if c.Excerpt == "" || c.Column > maxWords {
 		c.Column = 0
 	}
@@ -209,7 +210,7 @@ func explainSession(p *phrase.Printer, e *session.Error, about About) Complaint 
 		}
 	}
 	c := pair(p, string(e.Class), e.Reason, key, args)
-	c.Server = phrase.Safe(strings.TrimSpace(e.Server), maxWords)
+	c.Server = safe.Text(strings.TrimSpace(e.Server), maxWords)
 	return c
 }
 

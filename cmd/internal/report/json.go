@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 	"github.com/fumibako-mail/fumibako/fetch"
 )
 
@@ -169,7 +170,7 @@ func (a Account) object(p *phrase.Printer) JSONAccount {
 	j.Oldest, j.Newest = known(a.Ledger.Oldest), known(a.Ledger.Newest)
 	for _, m := range a.Ledger.Mailboxes {
 		j.Mailboxes = append(j.Mailboxes, JSONMailbox{
-			Name: phrase.Safe(m.Name, maxName), SpecialUse: m.SpecialUse, Server: m.Server, Held: m.Held, New: m.New,
+			Name: safe.Text(m.Name, maxName), SpecialUse: m.SpecialUse, Server: m.Server, Held: m.Held, New: m.New,
 			Duplicate: m.Duplicate, LeftOut: m.LeftOut, Rebound: m.Rebound, Octets: m.NewOctets, CopyOctets: m.CopyOctets,
 			JSONFailure: FailureOf(p, m.Err, a.About), Missing: namedObjects(p, m.Missing, a.About), Gone: namedObjects(p, m.Gone, a.About),
 		})
@@ -186,7 +187,7 @@ func namedObjects(p *phrase.Printer, list []fetch.Named, about About) []JSONName
 	for _, n := range list {
 		j := JSONNamed{
 			UID: uid(n), Date: known(n.Date), From: DecodeHeader(n.From), Subject: DecodeHeader(n.Subject),
-			Reason: n.Reason, Text: reasonText(p, n, about), Words: phrase.Safe(strings.TrimSpace(n.Server), maxWords),
+			Reason: n.Reason, Text: reasonText(p, n, about), Words: safe.Text(strings.TrimSpace(n.Server), maxWords),
 		}
 		if n.Octets >= 0 {
 			j.Octets = &n.Octets
@@ -203,7 +204,7 @@ func uid(n fetch.Named) string {
 	if strings.HasPrefix(n.UID, "\x00") {
 		return ""
 	}
-	return phrase.Safe(n.UID, maxWords)
+	return safe.Text(n.UID, maxWords)
 }
 
 func known(t time.Time) *time.Time {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // A Summary is what is known about the accounts of an archive without opening
@@ -228,10 +229,10 @@ type jsonPlace struct {
 
 // JSON writes the result as one object.
 func (s *Search) JSON(w io.Writer, _ *phrase.Printer) error {
-	j := jsonSearch{Version: Version, Command: "status", Archive: s.Archive, MessageID: phrase.Safe(s.MessageID, maxName),
+	j := jsonSearch{Version: Version, Command: "status", Archive: s.Archive, MessageID: safe.Text(s.MessageID, maxName),
 		Held: s.held(), Exit: s.Exit(), Places: []jsonPlace{}}
 	for _, p := range s.Places {
-		j.Places = append(j.Places, jsonPlace{p.Account, phrase.Safe(p.Mailbox, maxName), p.Path, p.Offset, known(p.Stored), known(p.Date), p.Present})
+		j.Places = append(j.Places, jsonPlace{p.Account, safe.Text(p.Mailbox, maxName), p.Path, p.Offset, known(p.Stored), known(p.Date), p.Present})
 	}
 	return Encode(w, j)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 	"github.com/fumibako-mail/fumibako/fetch"
 )
 
@@ -97,7 +98,7 @@ func (t *text) table(a Account) [][]string {
 	}
 	rows := [][]string{head}
 	for _, m := range a.Ledger.Mailboxes {
-		rows = append(rows, cells(clip(phrase.Safe(m.Name, maxName), maxCell), countsOf(m)))
+		rows = append(rows, cells(clip(safe.Text(m.Name, maxName), maxCell), countsOf(m)))
 	}
 	if len(a.Ledger.Mailboxes) > 1 {
 		rows = append(rows, cells(t.p.Text(phrase.RowTotal), a.Counts))
@@ -107,7 +108,7 @@ func (t *text) table(a Account) [][]string {
 
 // mailbox names what one mailbox lacks, and why.
 func (t *text) mailbox(a Account, m fetch.MailboxLedger) {
-	name := phrase.Safe(m.Name, maxName)
+	name := safe.Text(m.Name, maxName)
 	if m.Err != nil {
 		t.lines(indent, t.p.Text(phrase.ReportMailboxFailed, phrase.Args{"Mailbox": name}))
 		t.complaint(indent+indent, Explain(t.p, m.Err, a.About))

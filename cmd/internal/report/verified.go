@@ -9,6 +9,7 @@ import (
 
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/cmd/internal/phrase"
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // Verified is what a verification found, and with a repair what was bound to
@@ -148,7 +149,7 @@ type jsonFinding struct {
 func findings(list []archive.Finding) []jsonFinding {
 	out := make([]jsonFinding, 0, len(list))
 	for _, f := range list {
-		out = append(out, jsonFinding{f.Path, f.Offset, phrase.Safe(f.MessageID, maxName), known(f.Date), DecodeHeader(f.From), DecodeHeader(f.Subject)})
+		out = append(out, jsonFinding{f.Path, f.Offset, safe.Text(f.MessageID, maxName), known(f.Date), DecodeHeader(f.From), DecodeHeader(f.Subject)})
 	}
 	return out
 }
@@ -169,7 +170,7 @@ func (v *Verified) object(p *phrase.Printer) *jsonVerified {
 			j.Before = &before
 		}
 		for _, m := range v.last().Mailboxes {
-			j.Mailboxes = append(j.Mailboxes, jsonChecked{m.Account, phrase.Safe(m.Mailbox, maxName), checked(m),
+			j.Mailboxes = append(j.Mailboxes, jsonChecked{m.Account, safe.Text(m.Mailbox, maxName), checked(m),
 				findings(m.Altered), findings(m.Lost), findings(m.Foreign)})
 		}
 	}
@@ -247,7 +248,7 @@ func (v *Verified) table(p *phrase.Printer) [][]string {
 	}
 	rows := [][]string{head}
 	for _, m := range v.Found.Mailboxes {
-		name := phrase.Safe(m.Account, maxName) + " / " + phrase.Safe(m.Mailbox, maxName)
+		name := safe.Text(m.Account, maxName) + " / " + safe.Text(m.Mailbox, maxName)
 		rows = append(rows, cells(clip(name, maxCell), checked(m)))
 	}
 	if len(v.Found.Mailboxes) > 1 {
@@ -276,7 +277,7 @@ func (t *text) findings(key phrase.Key, args phrase.Args, list []archive.Finding
 		if subject := DecodeHeader(f.Subject); subject != "" {
 			line += t.p.Text(phrase.ReportSubject, phrase.Args{"Subject": subject}) + ", "
 		}
-		t.lines(indent, line+phrase.Safe(f.Path, maxName))
+		t.lines(indent, line+safe.Text(f.Path, maxName))
 	}
 }
 

@@ -3,7 +3,8 @@ package secret
 import (
 	"fmt"
 	"slices"
-	"strings"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // An Error says why there is no password, under which code. It holds no
@@ -70,27 +71,9 @@ func args(pairs ...any) map[string]any {
 	for i := 0; i+1 < len(pairs); i += 2 {
 		v := pairs[i+1]
 		if s, ok := v.(string); ok {
-			v = clip(s, 200)
+			v = safe.Text(s, 200)
 		}
 		m[pairs[i].(string)] = v
 	}
 	return m
-}
-
-// clip makes text that came from outside fit for a terminal and cuts it after
-// max characters.
-func clip(s string, max int) string {
-	var out strings.Builder
-	n := 0
-	for _, r := range s {
-		if n++; n > max {
-			out.WriteRune('…')
-			break
-		}
-		if !printable(r) {
-			r = '\uFFFD'
-		}
-		out.WriteRune(r)
-	}
-	return out.String()
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 const (
@@ -78,7 +80,7 @@ func (r *Refusals) Refused(id, secret string) (when time.Time, serverWords strin
 	if !ok || !hmac.Equal(was.Digest, f.digest(id, secret)) {
 		return time.Time{}, "", false
 	}
-	return was.When, clip(was.Words, wordsLimit), true
+	return was.When, safe.Text(was.Words, wordsLimit), true
 }
 
 // Remember notes that the server refused secret for the login id at now, with
@@ -93,7 +95,7 @@ func (r *Refusals) Remember(id, secret, words string, now time.Time) error {
 			f.Key = make([]byte, keyOctets)
 			_, _ = rand.Read(f.Key) // never fails (crypto/rand)
 		}
-		f.Refused[id] = refusal{Digest: f.digest(id, secret), When: now.UTC().Truncate(time.Second), Words: clip(words, wordsLimit)}
+		f.Refused[id] = refusal{Digest: f.digest(id, secret), When: now.UTC().Truncate(time.Second), Words: safe.Text(words, wordsLimit)}
 		return true
 	})
 }

@@ -28,7 +28,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // maxOctets bounds a secret: OAuth refresh tokens have some two thousand.
@@ -102,7 +103,7 @@ func For(ctx context.Context, a Account, prompt Prompt) (string, error) {
 		if known.Args == nil {
 			known.Args = args()
 		}
-		known.Args["account"] = clip(a.Name, 200) // Terminal does not know it
+		known.Args["account"] = safe.Text(a.Name, 200) // Terminal does not know it
 		return "", &known
 	}
 	return "", &Error{Code: CodePrompt, Args: args("account", a.Name), Err: err}
@@ -244,10 +245,6 @@ func fromEnv(a Account) (string, error) {
 		return "", &Error{Code: CodeEnvUnset, Args: args("account", a.Name, "variable", name)}
 	}
 	return accept(a, sourceEnv, text)
-}
-
-func printable(r rune) bool {
-	return !unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 func octal(m fs.FileMode) string {
