@@ -18,7 +18,6 @@ import (
 	"github.com/fumibako-mail/fumibako/cmd/internal/config"
 	"github.com/fumibako-mail/fumibako/cmd/internal/secret"
 	"github.com/fumibako-mail/fumibako/fetch/session"
-
 )
 
 // catalogue reads one of the files as it is.
