@@ -18,14 +18,36 @@ type syncer struct {
 	root    *os.Root
 	changed map[string]struct{} // folders whose entries changed since the last dirs call
 	pending []*os.File          // written, to be synced and closed
+	failed  error               // the first failure; see fail
 	step    func(string) error
+}
+
+// fail makes every later call fail with err. The system tells of a failed write
+// once, to whoever syncs next: a sync after it that succeeds proves nothing,
+// whichever goroutine was told. The archive must be opened again.
+func (s *syncer) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keep(err)
+}
+
+// keep is fail with mu held. It returns err.
+func (s *syncer) keep(err error) error {
+	if s.failed == nil {
+		s.failed = err
+	}
+	return err
 }
 
 // written takes over an open file that must be durable, and closed, by the
 // next files call.
 func (s *syncer) written(f *os.File) error {
 	if s.whole != nil {
-		return f.Close()
+		err := f.Close()
+		if err != nil {
+			s.fail(err)
+		}
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +55,7 @@ func (s *syncer) written(f *os.File) error {
 	if len(s.pending) < 64 { // descriptors are scarce
 		return nil
 	}
-	return s.flush()
+	return s.keep(s.flush())
 }
 
 func (s *syncer) dirChanged(name string) {
@@ -51,18 +73,21 @@ func (s *syncer) dirChanged(name string) {
 // files returns when every file given to written is on the disk, and with it
 // every folder entry made so far.
 func (s *syncer) files() error {
-	if err := s.step("sync files"); err != nil {
-		return err
-	}
-	if s.whole != nil {
-		return syncFS(s.whole)
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.flush(); err != nil {
-		return err
+	if s.failed != nil {
+		return s.failed
 	}
-	return s.dirs()
+	if err := s.step("sync files"); err != nil {
+		return s.keep(err)
+	}
+	if s.whole != nil {
+		return s.keep(syncFS(s.whole))
+	}
+	if err := s.flush(); err != nil {
+		return s.keep(err)
+	}
+	return s.keep(s.dirs())
 }
 
 // flush and dirs are called with mu held.
