@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io/fs"
 	"time"
+
+	"github.com/fumibako-mail/fumibako/dedupe"
 )
 
 // Account identifies an account as the archive remembers it.
@@ -87,6 +89,14 @@ func (a *Archive) Enroll(acc Account) (Enrolled, error) {
 			place.Epoch = e.Epoch + 1
 		}
 	}
+	if !known {
+		// Lines of accounts.log may have been lost, not what they said of mailboxes.
+		last, err := a.lastEpoch(place.Name)
+		if err != nil {
+			return place, failure(indexFile, err)
+		}
+		place.Epoch = max(place.Epoch, last+1)
+	}
 	e := enrolment{
 		Type: "account", At: time.Now().Unix(), Folder: text(place.Name), Epoch: place.Epoch, Name: text(acc.Name),
 		Protocol: acc.Protocol, Host: text(acc.Host), User: text(acc.User), Port: acc.Port, Security: acc.Security,
@@ -103,6 +113,20 @@ func (a *Archive) Enroll(acc Account) (Enrolled, error) {
 	}
 	a.accounts = append(a.accounts, e)
 	return place, nil
+}
+
+// lastEpoch is the highest epoch that any message below an account's folder was
+// found in; 0 if none was.
+func (a *Archive) lastEpoch(folder string) (last uint32, err error) {
+	err = a.index.View(func(tx *dedupe.Tx) error {
+		for id, m := range a.byID {
+			if m.account == folder {
+				last = max(last, tx.LastEpoch(id))
+			}
+		}
+		return nil
+	})
+	return last, err
 }
 
 // Accounts lists the accounts the archive knows, each as it was last seen, in

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fumibako-mail/fumibako/dedupe"
@@ -59,16 +60,14 @@ type twin struct {
 // An error of r is returned as it is, and nothing is kept: a message counts
 // only when r gave io.EOF. Other errors are *Error and end the archive.
 func (m *Mailbox) Add(meta Meta, r io.Reader) (Outcome, error) {
-	if m.hasher == nil {
-		m.hasher = dedupe.NewHasher()
-		m.scratch = make([]byte, 64<<10)
-	}
-	m.hasher.Reset()
-	octets, large, err := m.receive(r)
+	rd := receivers.Get().(*receiver)
+	defer receivers.Put(rd)
+	rd.hasher.Reset()
+	octets, large, err := rd.receive(m.a, r)
 	if err != nil {
 		return Outcome{}, err
 	}
-	fp, head := m.hasher.Sum()
+	fp, head := rd.hasher.Sum()
 	msg := &message{m: m, fp: fp, date: meta.InternalDate, sender: senderOf(head)}
 	rec := &record{
 		Type: "message", Size: fp.Size, MessageID: text(head.MessageID), Internal: timeText(meta.InternalDate),
@@ -97,39 +96,49 @@ func (m *Mailbox) Add(meta Meta, r io.Reader) (Outcome, error) {
 	return out, err
 }
 
-// receive reads a message into memory, or into the spool if it is large.
-func (m *Mailbox) receive(r io.Reader) (octets []byte, large *spool, err error) {
+// receiver is what reading one message takes.
+type receiver struct {
+	hasher  *dedupe.Hasher
+	scratch []byte
+}
+
+// receivers are shared by all mailboxes: there may be thousands.
+var receivers = sync.Pool{New: func() any { return &receiver{dedupe.NewHasher(), make([]byte, 64<<10)} }}
+
+// receive reads a message into memory, or into the spool if it is large. The
+// octets are valid until the receiver is used again.
+func (rd *receiver) receive(a *Archive, r io.Reader) (octets []byte, large *spool, err error) {
 	n := 0
 	for {
-		if n == len(m.scratch) {
+		if n == len(rd.scratch) {
 			if n >= maxInMemory {
 				break
 			}
-			m.scratch = append(m.scratch, make([]byte, min(3*n, maxInMemory-n))...)
+			rd.scratch = append(rd.scratch, make([]byte, min(3*n, maxInMemory-n))...)
 		}
-		k, err := r.Read(m.scratch[n:])
-		m.hasher.Write(m.scratch[n : n+k])
+		k, err := r.Read(rd.scratch[n:])
+		rd.hasher.Write(rd.scratch[n : n+k])
 		n += k
 		if err == io.EOF {
-			return m.scratch[:n], nil, nil
+			return rd.scratch[:n], nil, nil
 		}
 		if err != nil {
 			return nil, nil, err
 		}
 	}
-	f, name, err := m.a.spoolFile()
+	f, name, err := a.spoolFile()
 	if err != nil {
 		return nil, nil, failure(spoolDir, err)
 	}
-	s := &spool{a: m.a, name: name, f: f, form: formCRLF}
-	if _, err := s.Write(m.scratch[:n]); err != nil {
+	s := &spool{a: a, name: name, f: f, form: formCRLF}
+	if _, err := s.Write(rd.scratch[:n]); err != nil {
 		s.discard()
 		return nil, nil, failure(spoolDir, err)
 	}
 	for {
-		k, err := r.Read(m.scratch)
-		m.hasher.Write(m.scratch[:k])
-		if _, werr := s.Write(m.scratch[:k]); werr != nil {
+		k, err := r.Read(rd.scratch)
+		rd.hasher.Write(rd.scratch[:k])
+		if _, werr := s.Write(rd.scratch[:k]); werr != nil {
 			s.discard()
 			return nil, nil, failure(spoolDir, werr)
 		}
@@ -152,6 +161,7 @@ func (m *Mailbox) join(msg *message, octets []byte, f form) (Outcome, error) {
 	a := m.a
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.committer.current() // waits here if it must: nothing may come between looking and joining
 	if err := a.committer.err; err != nil {
 		return Outcome{}, err
 	}
@@ -165,23 +175,22 @@ func (m *Mailbox) join(msg *message, octets []byte, f form) (Outcome, error) {
 		if msg.rec.Origin == nil {
 			return out, nil
 		}
-		a.committer.add(m, &record{Type: "origin", Seq: same, Origin: msg.rec.Origin})
-		return out, a.committer.seal(false)
+		return out, a.committer.add(m, &record{Type: "origin", Seq: same, Origin: msg.rec.Origin})
 	}
 	out.Stored = true
-	msg.rec.Seq, msg.seq = replaces, replaces
+	msg.seq = replaces
 	if replaces == 0 {
 		msg.seq = m.nextSeq
 		m.nextSeq++
 	}
+	msg.rec.Seq = msg.seq
 	m.listed[msg.seq] = true
 	msg.twin = twin
 	if twin != nil && (a.marker.Format == Mbox || !a.links() || twin.e.Raw != msg.fp.Raw || !twin.e.Date.Equal(msg.date)) {
 		msg.twin = nil
 		out.CopyOctets = msg.fp.Size
 	}
-	a.committer.addMessage(msg, octets, f)
-	return out, a.committer.seal(false)
+	return out, a.committer.addMessage(msg, octets, f)
 }
 
 // equals looks for the message among those held. same is the message of this
@@ -190,7 +199,7 @@ func (m *Mailbox) join(msg *message, octets []byte, f form) (Outcome, error) {
 func (m *Mailbox) equals(fp dedupe.Fingerprint, date time.Time) (same uint32, t *twin, replaces uint32, err error) {
 	consider := func(box *Mailbox, e dedupe.Entry, pending *message) {
 		switch {
-		case box != m:
+		case box.kept != m.kept:
 			// Any copy will do to say so; one that a link can be made to is better.
 			if t == nil || e.Raw == fp.Raw && e.Date.Equal(date) {
 				t = &twin{box, e, pending}
@@ -207,9 +216,8 @@ func (m *Mailbox) equals(fp dedupe.Fingerprint, date time.Time) (same uint32, t 
 		}
 	}
 	for _, p := range m.a.committer.pending[fp.Canonical] {
-		e := p.rec.entry(p.seq)
-		e.Date = p.date
-		consider(p.m, e, p)
+		// Its record is the committer's by now: where it will stand is not known yet.
+		consider(p.m, dedupe.Entry{Seq: p.seq, Fingerprint: p.fp, Date: p.date}, p)
 	}
 	err = m.a.index.View(func(tx *dedupe.Tx) error {
 		for _, ref := range tx.Canonical(fp.Canonical) {
@@ -243,7 +251,7 @@ func (m *Mailbox) Known(same string) (r io.ReadCloser, date time.Time, ok bool) 
 		e, ok = tx.Entry(ref.Mailbox, ref.Seq)
 		return nil
 	})
-	if !ok || box == nil || box.store.look() != nil || !box.store.present(e) {
+	if !ok || box == nil || box.store.look(false) != nil || !box.store.present(e) {
 		return nil, date, false
 	}
 	r, err := box.read(e)
@@ -296,12 +304,28 @@ func senderOf(h dedupe.Head) string {
 	return strings.TrimSpace(from)
 }
 
-// sameStored reports whether a file holds exactly these stored octets.
-func sameStored(d *disk, name string, octets []byte) bool {
+// sameStored reports whether a file holds exactly the octets that want gives,
+// length of them.
+func sameStored(d *disk, name string, want io.Reader, length int64) bool {
 	fi, err := d.stat(name)
-	if err != nil || fi.Size() != int64(len(octets)) || fi.Mode()&fs.ModeType != 0 {
+	if err != nil || fi.Size() != length || fi.Mode()&fs.ModeType != 0 {
 		return false
 	}
-	got, err := d.read(name)
-	return err == nil && bytes.Equal(got, octets)
+	f, err := d.open(name)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var a, b [32 << 10]byte
+	for left := length; left > 0; {
+		n := min(left, int64(len(a)))
+		if _, err := io.ReadFull(f, a[:n]); err != nil {
+			return false
+		}
+		if _, err := io.ReadFull(want, b[:n]); err != nil || !bytes.Equal(a[:n], b[:n]) {
+			return false
+		}
+		left -= n
+	}
+	return true
 }

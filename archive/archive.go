@@ -56,7 +56,7 @@ type Archive struct {
 	marker     marker
 	lock       *lock
 	index      *dedupe.Index
-	freshIndex bool    // the index was begun by this Open
+	freshIndex bool    // the index has not followed the journals to their ends yet
 	spool      *folder // what prepare writes into
 	linksTried sync.Once
 	hasLinks   bool
@@ -159,10 +159,7 @@ func open(path string, o Options) (_ *Archive, err error) {
 	if err := a.loadMailboxes(); err != nil {
 		return nil, err
 	}
-	if err := a.openIndex(); err != nil {
-		return nil, err
-	}
-	if err := a.recover(); err != nil {
+	if err := a.openRecovered(); err != nil {
 		return nil, err
 	}
 	a.remember()
@@ -239,7 +236,11 @@ func (a *Archive) Close() error {
 
 func (a *Archive) release() {
 	if a.index != nil {
+		where := a.index.Path()
 		a.index.Close()
+		if a.index.Damaged() {
+			setAside(where) // if it fails, the next Open meets the damage again
+		}
 	}
 	a.fs.sync.close()
 	if a.spool != nil {

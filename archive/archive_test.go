@@ -120,7 +120,7 @@ func contents(t *testing.T, a *Archive) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}
 	for _, m := range a.sortedMailboxes() {
-		if err := m.store.look(); err != nil {
+		if err := m.store.look(true); err != nil {
 			t.Fatal(err)
 		}
 		err := a.index.View(func(tx *dedupe.Tx) error {

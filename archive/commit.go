@@ -10,11 +10,12 @@ import (
 
 // A batch is bounded by whichever comes first.
 const (
-	batchMessages = 500
-	batchRecords  = 5000
-	batchOctets   = 4 << 20 // held in memory; larger messages wait in the spool
-	batchSpooled  = 256 << 20
-	batchAge      = 2 * time.Second
+	batchMessages  = 500
+	batchMailboxes = 100 // an mbox is open and locked while its batch is committed
+	batchRecords   = 5000
+	batchOctets    = 4 << 20 // held in memory; larger messages wait in the spool
+	batchSpooled   = 256 << 20
+	batchAge       = 2 * time.Second
 )
 
 // batch is a bounded number of changes that become durable together.
@@ -39,7 +40,7 @@ type boxBatch struct {
 
 func (b *batch) box(m *Mailbox) *boxBatch {
 	for i := len(b.boxes) - 1; i >= 0; i-- {
-		if b.boxes[i].m == m {
+		if b.boxes[i].m.kept == m.kept {
 			return b.boxes[i]
 		}
 	}
@@ -48,8 +49,9 @@ func (b *batch) box(m *Mailbox) *boxBatch {
 	return bb
 }
 
-// committer commits one batch while the next one fills. add, addMessage,
-// setState and seal are called with a.mu held.
+// committer commits one batch while the next one fills. current, add,
+// addMessage, setState and seal are called with a.mu held; all but seal may let
+// go of it for a while if no batch is open.
 type committer struct {
 	a       *Archive
 	open    *batch
@@ -95,14 +97,15 @@ func (c *committer) current() *batch {
 	return c.open
 }
 
-func (c *committer) add(m *Mailbox, r *record) {
+func (c *committer) add(m *Mailbox, r *record) error {
 	b := c.current()
 	bb := b.box(m)
 	bb.records = append(bb.records, r)
 	b.records++
+	return c.seal(false)
 }
 
-func (c *committer) addMessage(msg *message, octets []byte, f form) {
+func (c *committer) addMessage(msg *message, octets []byte, f form) error {
 	b := c.current()
 	if msg.spool != "" {
 		b.spooled += msg.rec.Length
@@ -125,6 +128,7 @@ func (c *committer) addMessage(msg *message, octets []byte, f form) {
 	b.messages = append(b.messages, msg)
 	b.records++
 	c.pending[msg.fp.Canonical] = append(c.pending[msg.fp.Canonical], msg)
+	return c.seal(false)
 }
 
 func (c *committer) setState(m *Mailbox, state []byte) {
@@ -139,14 +143,14 @@ func (c *committer) seal(force bool) error {
 		return c.err
 	}
 	full := len(b.messages) >= batchMessages || b.records >= batchRecords || len(b.memory) >= batchOctets ||
-		b.spooled >= batchSpooled || time.Since(b.begun) > batchAge
+		b.spooled >= batchSpooled || len(b.boxes) >= batchMailboxes || time.Since(b.begun) > batchAge
 	if !force && !full {
 		return c.err
 	}
 	c.open, c.last = nil, b
 	// This never blocks: there are no more batches than places in the queue,
-	// because each needs its memory. That a.mu is held keeps the order, which is
-	// the order of the records' numbers.
+	// because each needs its memory. That a.mu is held keeps the order in which
+	// records were added.
 	c.queue <- b
 	return c.err
 }
@@ -174,7 +178,7 @@ func (c *committer) run(b *batch) {
 	c.a.mu.Lock()
 	err := c.err
 	c.a.mu.Unlock()
-	if err == nil {
+	if err == nil && len(b.boxes) > 0 {
 		err = c.commit(b)
 	}
 	c.a.mu.Lock()
@@ -277,13 +281,18 @@ func (c *committer) journal(b *batch) error {
 // that is carried into the store.
 func (c *committer) diffFlags(bb *boxBatch) error {
 	return c.a.index.View(func(tx *dedupe.Tx) error {
+		before := map[uint32]string{} // by the records of this batch itself
 		for _, r := range bb.records {
 			if r.Type != "flags" {
 				continue
 			}
 			if e, ok := tx.Entry(bb.m.id, r.Seq); ok {
+				if flags, again := before[r.Seq]; again {
+					e.Flags = flags
+				}
+				before[r.Seq] = dedupe.FlagString(stringsOf(r.Flags))
 				add, remove := diff(e.Flags, stringsOf(r.Flags))
-				bb.marks = append(bb.marks, flagChange{r.Seq, e.Where, add, remove})
+				bb.marks = append(bb.marks, flagChange{e.Where, add, remove})
 			}
 		}
 		return nil
@@ -330,14 +339,10 @@ func (c *committer) record(b *batch) error {
 func (m *Mailbox) apply(tx *dedupe.Tx, r *record) error {
 	switch r.Type {
 	case "message":
-		seq := r.Seq
-		if seq == 0 {
-			p := tx.Progress(m.id)
-			p.Records++
-			seq = p.Records
-			if err := tx.SetProgress(m.id, p); err != nil {
-				return err
-			}
+		p := tx.Progress(m.id)
+		seq := r.number(&p.Records)
+		if err := tx.SetProgress(m.id, p); err != nil {
+			return err
 		}
 		e := r.entry(seq)
 		if old, ok := tx.Entry(m.id, seq); ok {
@@ -354,14 +359,17 @@ func (m *Mailbox) apply(tx *dedupe.Tx, r *record) error {
 		if err := tx.Put(m.id, e); err != nil {
 			return err
 		}
-		p := tx.Progress(m.id)
-		p.Last = seq
-		if err := tx.SetProgress(m.id, p); err != nil {
-			return err
-		}
 		return m.bind(tx, seq, r.Origin)
 	case "moved":
-		return m.move(tx, r)
+		e, ok := tx.Entry(m.id, r.Seq)
+		if !ok {
+			return nil
+		}
+		e.Offset, e.Length = r.Offset, r.Length
+		if r.File != "" {
+			e.Where = string(r.File)
+		}
+		return tx.Put(m.id, e)
 	case "origin":
 		e, ok := tx.Entry(m.id, r.Seq)
 		if !ok || r.Origin == nil {
@@ -400,37 +408,8 @@ func (m *Mailbox) apply(tx *dedupe.Tx, r *record) error {
 				return err
 			}
 		}
-		p := tx.Progress(m.id)
-		for p.Last > 0 {
-			if _, ok := tx.Entry(m.id, p.Last); ok {
-				break
-			}
-			p.Last--
-		}
-		return tx.SetProgress(m.id, p)
 	}
 	return nil // "mailbox" and what a later version may write
-}
-
-// move follows an entry to where it stands in a rewritten mbox.
-func (m *Mailbox) move(tx *dedupe.Tx, r *record) error {
-	e, ok := tx.Entry(m.id, r.Seq)
-	if !ok {
-		return nil
-	}
-	e.Offset, e.Length = r.Offset, r.Length
-	if r.File != "" {
-		e.Where = r.File
-	}
-	if err := tx.Put(m.id, e); err != nil {
-		return err
-	}
-	p := tx.Progress(m.id)
-	if last, ok := tx.Entry(m.id, p.Last); ok && last.Offset >= e.Offset {
-		return nil
-	}
-	p.Last = r.Seq
-	return tx.SetProgress(m.id, p)
 }
 
 func (m *Mailbox) bind(tx *dedupe.Tx, seq uint32, o *originR) error {

@@ -62,17 +62,14 @@ func (d *disk) findIn(journal, messageID string) ([]Place, error) {
 	if _, err := f.Seek(0, 0); err != nil {
 		return nil, err
 	}
-	records, err := currentRecords(f)
+	records, err := currentRecords(f, func(_ uint32, r *record) bool { return messageID != "" && string(r.MessageID) == messageID })
 	if err != nil {
 		return nil, err
 	}
 	var places []Place
 	for _, r := range records {
-		if r.MessageID == "" || string(r.MessageID) != messageID {
-			continue
-		}
 		p := Place{
-			Account: string(head.Account), Mailbox: string(head.Mailbox), Path: head.Path, Offset: r.Offset,
+			Account: string(head.Account), Mailbox: string(head.Mailbox), Path: string(head.Path), Offset: r.Offset,
 			Stored: time.Unix(r.At, 0), Date: parseTimeText(r.Internal),
 		}
 		if p.Date.IsZero() {
@@ -95,7 +92,7 @@ func (d *disk) locate(p *Place, r *record) {
 		dir := path.Join(p.Path, sub)
 		err := d.entries(dir, func(e fs.DirEntry) error {
 			base, _ := maildir.Split(e.Name())
-			if base != r.File {
+			if base != string(r.File) {
 				return nil
 			}
 			if fi, err := d.root.Lstat(filepath.Join(filepath.FromSlash(dir), e.Name())); err == nil {
@@ -107,5 +104,5 @@ func (d *disk) locate(p *Place, r *record) {
 			return
 		}
 	}
-	p.Path = path.Join(p.Path, "cur", r.File)
+	p.Path = path.Join(p.Path, "cur", string(r.File))
 }

@@ -25,16 +25,16 @@ type record struct {
 	At   int64  `json:"at,omitempty"` // Unix time of writing
 
 	// t = "mailbox": the first record
-	Version   int    `json:"version,omitempty"`
-	Account   text   `json:"account,omitempty"`
-	Mailbox   text   `json:"mailbox,omitempty"`
-	Delimiter text   `json:"delimiter,omitempty"`
-	Use       text   `json:"use,omitempty"`
-	Path      string `json:"path,omitempty"`
-	Adopted   bool   `json:"adopted,omitempty"` // named by its path: its journal had been lost
+	Version   int  `json:"version,omitempty"`
+	Account   text `json:"account,omitempty"`
+	Mailbox   text `json:"mailbox,omitempty"`
+	Delimiter text `json:"delimiter,omitempty"`
+	Use       text `json:"use,omitempty"`
+	Path      text `json:"path,omitempty"`
+	Adopted   bool `json:"adopted,omitempty"` // named by its path: its journal had been lost; of a message: found without a record
 
 	// t = "message"
-	File      string  `json:"file,omitempty"`   // Maildir: base name
+	File      text    `json:"file,omitempty"`   // Maildir: base name
 	Offset    int64   `json:"offset,omitempty"` // mbox: of the entry
 	Length    int64   `json:"length,omitempty"` // stored octets; mbox: the entry's
 	Form      string  `json:"form,omitempty"`
@@ -50,7 +50,7 @@ type record struct {
 	Date      string  `json:"date,omitempty"`     // the message's own, where there is no INTERNALDATE
 
 	// t = "message", "origin", "flags", "gone"
-	Seq    uint32   `json:"seq,omitempty"` // origin, flags, void: of the message
+	Seq    uint32   `json:"seq,omitempty"` // of the message
 	Flags  []text   `json:"flags,omitempty"`
 	Origin *originR `json:"origin,omitempty"`
 
@@ -112,6 +112,10 @@ func appendLine(dst []byte, v any) ([]byte, error) {
 	j, err := json.Marshal(v)
 	if err != nil {
 		return dst, err
+	}
+	if len(j) > maxRecord-16 {
+		// Written, it would be no line to any reader.
+		return dst, fmt.Errorf("a record of %d octets", len(j))
 	}
 	dst = fmt.Appendf(dst, "%08x ", crc32.Checksum(j, castagnoli))
 	return append(append(dst, j...), '\n'), nil
@@ -184,7 +188,9 @@ func readJournal(r io.Reader, offset int64, fn func(rec *record, end int64) erro
 }
 
 // appendLines appends octets to a journal or another log of ours and hands the
-// file over for syncing.
+// file over for syncing. If it fails, half a line may stand at the end of the
+// log: nothing more is made durable until the archive was opened again, which
+// mends that.
 func (a *Archive) appendLines(name string, lines []byte) error {
 	f, err := a.fs.openFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY)
 	if err != nil {
@@ -192,6 +198,7 @@ func (a *Archive) appendLines(name string, lines []byte) error {
 	}
 	if err := a.fs.write(f, lines); err != nil {
 		f.Close()
+		a.fs.sync.fail(err)
 		return err
 	}
 	return a.fs.sync.written(f)
@@ -258,10 +265,19 @@ func parseTimeText(s string) time.Time {
 	return t
 }
 
+// maxFlagOctets bounds the flags one record names: it must stay below
+// maxRecord whatever a server calls a keyword.
+const maxFlagOctets = 64 << 10
+
+// texts takes flags into a record. What exceeds maxFlagOctets is left out.
 func texts(s []string) []text {
-	t := make([]text, len(s))
-	for i := range s {
-		t[i] = text(s[i])
+	t := make([]text, 0, len(s))
+	n := 0
+	for _, f := range s {
+		if n += len(f) + 1; n > maxFlagOctets {
+			break
+		}
+		t = append(t, text(f))
 	}
 	return t
 }
@@ -284,7 +300,7 @@ func (r *record) setDigests(fp dedupe.Fingerprint) {
 // entry is the index entry a "message" record stands for.
 func (r *record) entry(seq uint32) dedupe.Entry {
 	e := dedupe.Entry{
-		Seq: seq, Version: byte(r.Digests), Where: r.File, Offset: r.Offset, Length: r.Length,
+		Seq: seq, Version: byte(r.Digests), Where: string(r.File), Offset: r.Offset, Length: r.Length,
 		Form: byte(formVerbatim), Date: parseTimeText(r.Internal), Flags: dedupe.FlagString(stringsOf(r.Flags)),
 	}
 	if e.Date.IsZero() {
@@ -312,6 +328,19 @@ func (r *record) entry(seq uint32) dedupe.Entry {
 		e.Origins = 1
 	}
 	return e
+}
+
+// number gives the number of the message that a "message" record is about;
+// highest is the highest of those before it. Every record has carried its
+// number since one damaged line was seen to shift all that followed; without
+// one it is the next message.
+func (r *record) number(highest *uint32) uint32 {
+	if r.Seq == 0 {
+		*highest++
+		return *highest
+	}
+	*highest = max(*highest, r.Seq)
+	return r.Seq
 }
 
 // formEOL is set in an entry's Form if mbox added a final line end. The two

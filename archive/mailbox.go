@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,25 +13,27 @@ import (
 	"github.com/fumibako-mail/fumibako/dedupe"
 )
 
-// Mailbox is one mailbox of an account in the archive. It is used by one
-// goroutine at a time.
+// Mailbox is one mailbox of the archive as one account's run sees it. It is
+// used by one goroutine at a time; of one mailbox there may be several, in use
+// at once: two accounts can share a place (see Enroll).
 type Mailbox struct {
+	*kept
+	epoch  uint32          // of the run; 0 where no account is at work
+	listed map[uint32]bool // messages the server's current list holds: they must not be taken for one another; owned by whoever holds a.mu
+}
+
+// kept is what there is of a mailbox once, however many use it.
+type kept struct {
 	a       *Archive
 	id      uint32
 	account string
-	epoch   uint32 // of the run; 0 where no account is at work
 	info    MailboxInfo
 	path    string // of the folder or .mbox file, relative to the root
 	store   store
 	adopted bool // its journal was lost, its name is read off its path
 
-	// Owned by whoever holds a.mu.
-	nextSeq    uint32          // of the next message record
-	journalEnd int64           // octets of the journal, what the open batch will write not included
-	listed     map[uint32]bool // messages the server's current list holds: they must not be taken for one another
-
-	scratch []byte         // Add reads into it
-	hasher  *dedupe.Hasher // and hashes with it
+	nextSeq    uint32 // of the next message record; owned by whoever holds a.mu
+	journalEnd int64  // octets of the journal; the committer's, once a batch has the mailbox in it
 }
 
 // MailboxInfo is what the server says of a mailbox itself.
@@ -53,31 +56,39 @@ type SyncState struct {
 
 // store is how one format keeps the messages of one mailbox.
 //
-// prepare, publish and settle are called by the committer alone, once each for
-// a batch and in this order; between prepare and publish the journal is
-// written and synced.
+// prepare, publish and settle are called by the committer alone, at most once
+// each for a batch and in this order; between prepare and publish the journal
+// is written and synced. settle is called also for a mailbox, and after an
+// error, that saw no prepare.
 type store interface {
-	look() error                                                  // read what is on the disk; called before the first present
-	present(e dedupe.Entry) bool                                  // e's file is there with the recorded size
-	open(e dedupe.Entry) (io.ReadCloser, error)                   // the stored octets of the message itself
-	prepare(list []*message) error                                // bring octets to the spool, settle where each message will stand
-	publish(list []*message, marks []flagChange) error            // let them appear
-	settle()                                                      // give back what prepare took
-	torn(list []placed) (sound []placed, err error)               // after a crash: which of these records reached their place; what did not is set aside
-	foreign(recorded map[string]bool, fn func(found) error) error // what is there without a record: by base name, or offsetKey
+	look(again bool) error                             // read what is on the disk, again even if that was done before; called before the first present
+	present(e dedupe.Entry) bool                       // e's file is there with the recorded size
+	open(e dedupe.Entry) (io.ReadCloser, error)        // the stored octets of the message itself; fs.ErrNotExist if they are nowhere
+	prepare(list []*message) error                     // bring octets to the spool, settle where each message will stand
+	publish(list []*message, marks []flagChange) error // let them appear
+	settle()                                           // give back what prepare took
+
+	// torn says, after a crash, which of these records reached their place.
+	// What did not is set aside where it can be told from what others wrote.
+	// list is what the index does not know yet, in the order of places; before is
+	// the last of what it does know, its Length 0 if there is nothing.
+	torn(list []placed, before dedupe.Entry) (sound []placed, err error)
+
+	// foreign calls fn for what is there without a record: by base name, or offsetKey.
+	foreign(recorded map[string]bool, fn func(found) error) error
 }
 
 // flagChange is a change of flags in a store.
 type flagChange struct {
-	seq         uint32
 	where       string
 	add, remove []string
 }
 
 // placed is a message record whose place is to be checked after a crash.
 type placed struct {
-	rec *record
-	seq uint32
+	rec   *record
+	seq   uint32
+	order int // of its record
 }
 
 // found is something in a store that no record speaks of.
@@ -109,7 +120,7 @@ func (a *Archive) loadMailboxes() error {
 		if err != nil {
 			return err
 		}
-		if head == nil { // begun by a run that was cut short: it holds nothing
+		if head == nil { // begun by a run that was cut short, or its first lines are damaged
 			if f, err := a.fs.open(name); err == nil {
 				err = a.keepAside(f, "journal")
 				f.Close()
@@ -117,6 +128,7 @@ func (a *Archive) loadMailboxes() error {
 					return err
 				}
 			}
+			a.note(NoteTornJournal, name, 1)
 			return a.fs.remove(name)
 		}
 		a.enter(id, head)
@@ -154,11 +166,11 @@ func readHead(r io.Reader) (*record, error) {
 }
 
 func (a *Archive) enter(id uint32, head *record) *Mailbox {
-	m := &Mailbox{
-		a: a, id: id, account: string(head.Account), path: head.Path,
-		info:   MailboxInfo{string(head.Mailbox), string(head.Delimiter), string(head.Use)},
-		listed: map[uint32]bool{}, nextSeq: 1, adopted: head.Adopted,
-	}
+	m := &Mailbox{listed: map[uint32]bool{}, kept: &kept{
+		a: a, id: id, account: string(head.Account), path: string(head.Path),
+		info:    MailboxInfo{string(head.Mailbox), string(head.Delimiter), string(head.Use)},
+		nextSeq: 1, adopted: head.Adopted,
+	}}
 	if a.marker.Format == Maildir {
 		m.store = newMaildirStore(m)
 	} else {
@@ -181,13 +193,14 @@ func (a *Archive) Mailbox(acc Enrolled, info MailboxInfo) (*Mailbox, error) {
 			return nil, failure(info.Name, err)
 		}
 	}
-	m.epoch = acc.Epoch
+	m = &Mailbox{kept: m.kept, epoch: acc.Epoch, listed: map[uint32]bool{}}
 	if m.info.SpecialUse != info.SpecialUse && info.SpecialUse != "" {
 		m.info.SpecialUse = info.SpecialUse
-		a.committer.add(m, &record{Type: "use", Use: text(info.SpecialUse)})
+		if err := a.committer.add(m, &record{Type: "use", Use: text(info.SpecialUse)}); err != nil {
+			return nil, err
+		}
 	}
-	clear(m.listed)
-	if err := m.store.look(); err != nil {
+	if err := m.store.look(false); err != nil {
 		return nil, failure(m.path, err)
 	}
 	return m, nil
@@ -206,12 +219,21 @@ func (a *Archive) newMailbox(account string, info MailboxInfo) (*Mailbox, error)
 	}
 	head := &record{
 		Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(account), Mailbox: text(info.Name),
-		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: path,
+		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: text(path),
 	}
-	if err := a.beginJournal(head); err != nil {
+	m, err := a.beginJournal(head)
+	if err != nil {
 		return nil, err
 	}
-	return a.mailboxes[mailboxKey(account, info.Name)], nil
+	// Mail that is here already, its journal lost or somebody else's, would be
+	// stored a second time if nothing spoke of it.
+	if err := m.store.look(false); err != nil {
+		return nil, err
+	}
+	if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
+		return nil, err
+	}
+	return m, m.audit()
 }
 
 // claim gives a mailbox whose journal had been lost its true name back.
@@ -221,7 +243,7 @@ func (a *Archive) claim(m *Mailbox, info MailboxInfo) error {
 	a.mailboxes[mailboxKey(m.account, info.Name)] = m
 	head := &record{
 		Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(m.account), Mailbox: text(info.Name),
-		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: m.path,
+		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: text(m.path),
 	}
 	if err := m.appendRecords(head); err != nil {
 		return err
@@ -315,8 +337,7 @@ func (m *Mailbox) CountHeld(uidValidity uint32) (t Tally, err error) {
 }
 
 // Vanish records which origins of this UIDVALIDITY the server no longer
-// lists. listed must hold dedupe.OriginKey-equal keys by way of the queries of
-// a whole list.
+// lists: those that are not among the n queries, which must be its whole list.
 func (m *Mailbox) Vanish(uidValidity uint32, n int, query func(i int) Query) (gone int, err error) {
 	keys := make(map[string]struct{}, n)
 	for i := range n {
@@ -340,7 +361,10 @@ func (m *Mailbox) Vanish(uidValidity uint32, n int, query func(i int) Query) (go
 	}
 	for _, k := range lost {
 		o := dedupe.ParseOriginKey([]byte(k))
-		m.a.committer.add(m, &record{Type: "gone", Origin: &originR{Epoch: o.Epoch, UIDValidity: o.UIDValidity, UID: text(o.UID), Ordinal: o.Ordinal}})
+		err := m.a.committer.add(m, &record{Type: "gone", Origin: &originR{Epoch: o.Epoch, UIDValidity: o.UIDValidity, UID: text(o.UID), Ordinal: o.Ordinal}})
+		if err != nil {
+			return 0, err
+		}
 	}
 	return len(lost), nil
 }
@@ -368,7 +392,7 @@ func (m *Mailbox) SetState(s *SyncState) {
 
 // SetFlags records the flags the server has now for a message, and takes over
 // what changed since it was last asked. Marks that a mail program made in the
-// archive itself stay.
+// archive itself stay. Like BindAgain and SetState it leaves failures to Flush.
 func (m *Mailbox) SetFlags(seq uint32, flags []string) {
 	m.a.mu.Lock()
 	defer m.a.mu.Unlock()

@@ -1,11 +1,15 @@
 package archive
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,25 +32,50 @@ func (a *Archive) openIndex() error {
 		here = filepath.Join(a.stateDir, a.marker.ID+".db")
 		a.note(NoteIndexElsewhere, here, 1)
 	}
-	_, statErr := os.Stat(here)
 	x, err := dedupe.OpenIndex(here)
 	if errors.Is(err, dedupe.ErrDamaged) {
-		bad := here + ".bad-" + time.Now().UTC().Format("20060102T150405Z")
-		if err := os.Rename(here, bad); err != nil {
+		if err := setAside(here); err != nil {
 			return err
 		}
-		statErr = os.ErrNotExist
 		x, err = dedupe.OpenIndex(here)
 	}
 	if err != nil {
 		return err
 	}
 	a.index = x
-	a.freshIndex = statErr != nil
-	if a.freshIndex && len(a.byID) > 0 {
+	err = x.View(func(tx *dedupe.Tx) error {
+		a.freshIndex = !tx.Whole()
+		return nil
+	})
+	if err == nil && a.freshIndex && len(a.byID) > 0 {
 		a.note(NoteIndexRebuilt, here, 1)
 	}
-	return nil
+	return err
+}
+
+// setAside renames a damaged index: it may tell somebody what happened.
+func setAside(index string) error {
+	return os.Rename(index, index+".bad-"+time.Now().UTC().Format("20060102T150405Z"))
+}
+
+// openRecovered opens the index and recovers; if the index turns out to be
+// damaged on the way, once more with a new one.
+func (a *Archive) openRecovered() error {
+	for again := false; ; again = true {
+		err := a.openIndex()
+		if err == nil {
+			err = a.recover()
+		}
+		if again || a.index == nil || !a.index.Damaged() {
+			return err
+		}
+		where := a.index.Path()
+		a.index.Close()
+		if err := setAside(where); err != nil {
+			return err
+		}
+		a.index = nil
+	}
 }
 
 // mapWorks tries the index's own way of using a file.
@@ -66,13 +95,23 @@ func mapWorks(path string) bool {
 // or did not, and is voided.
 func (a *Archive) recover() error {
 	for _, m := range a.sortedMailboxes() {
-		if err := m.replay(); err != nil {
+		whole, err := m.replay()
+		if err != nil {
 			return fmt.Errorf("%s: %w", journalName(m.id), err)
 		}
 		if err := m.audit(); err != nil {
 			return fmt.Errorf("%s: %w", m.path, err)
 		}
-		err := a.index.View(func(tx *dedupe.Tx) error {
+		if !whole {
+			// Messages whose records are gone would be fetched and kept again.
+			if err := m.store.look(false); err != nil {
+				return fmt.Errorf("%s: %w", m.path, err)
+			}
+			if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
+				return fmt.Errorf("%s: %w", m.path, err)
+			}
+		}
+		err = a.index.View(func(tx *dedupe.Tx) error {
 			if use, ok := tx.Use(m.id); ok {
 				m.info.SpecialUse = use
 			}
@@ -82,27 +121,37 @@ func (a *Archive) recover() error {
 			return err
 		}
 	}
-	return nil
+	if !a.freshIndex {
+		return nil
+	}
+	// Only now may the next Open take what is behind the index for unfinished.
+	a.freshIndex = false
+	return a.index.Update(func(tx *dedupe.Tx) error { return tx.SetWhole(true) })
 }
 
 // replayChunk bounds the records of one index transaction.
 const replayChunk = 20000
 
-func (m *Mailbox) replay() error {
+// replay follows the mailbox's journal. It is not whole if lines of it that
+// cannot be read may have been records of messages.
+func (m *Mailbox) replay() (whole bool, err error) {
 	a := m.a
 	name := journalName(m.id)
+	if err := a.fs.step("replay " + name); err != nil {
+		return false, err
+	}
 	f, err := a.fs.open(name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return err
+		return false, err
 	}
 	p, err := m.progress()
 	if err != nil {
-		return err
+		return false, err
 	}
 	// With a fresh index nothing says which messages were complete: files are
 	// then taken by their presence and length, and Verify compares them.
@@ -110,19 +159,20 @@ func (m *Mailbox) replay() error {
 	if p.Journal > fi.Size() {
 		// The index knows more than the journal: the journal was put back from a
 		// copy, or lost. What it says now is what counts.
-		if err := a.index.Update(func(tx *dedupe.Tx) error { return tx.Forget(m.id) }); err != nil {
-			return err
+		err := a.index.Update(func(tx *dedupe.Tx) error { return errors.Join(tx.SetWhole(false), tx.Forget(m.id)) })
+		if err != nil {
+			return false, err
 		}
 		a.note(NoteIndexRebuilt, name, 1)
 		p = dedupe.Progress{}
-		fresh = true
+		fresh, a.freshIndex = true, true
 	}
 	m.nextSeq, m.journalEnd = p.Records+1, p.Journal
 	if p.Journal == fi.Size() {
-		return nil
+		return true, nil
 	}
 	if _, err := f.Seek(p.Journal, io.SeekStart); err != nil {
-		return err
+		return false, err
 	}
 	var list []*record
 	sound, bad, err := readJournal(f, p.Journal, func(r *record, end int64) error {
@@ -136,24 +186,23 @@ func (m *Mailbox) replay() error {
 		return err
 	})
 	if err != nil {
-		return err
+		return false, err
 	}
 	if bad > 0 {
 		a.note(NoteDamagedJournal, name, bad)
 	}
+	whole = bad == 0 && (!fresh || sound == fi.Size())
 	if err := a.mendTail(name, sound); err != nil {
-		return err
+		return false, err
 	}
 	if !fresh {
 		void, err := m.settleTail(list)
 		if err != nil {
-			return err
+			return false, err
 		}
-		if void != nil {
-			list = append(list, void)
-		}
+		list = append(list, void...)
 	}
-	return m.enterAll(list)
+	return whole, m.enterAll(list)
 }
 
 func (m *Mailbox) progress() (p dedupe.Progress, err error) {
@@ -164,40 +213,99 @@ func (m *Mailbox) progress() (p dedupe.Progress, err error) {
 	return p, err
 }
 
+// maxVoid bounds the numbers in one record.
+const maxVoid = 5000
+
 // settleTail checks the messages of an unfinished commit and, if some never
-// reached their place, appends the record that says so.
-func (m *Mailbox) settleTail(list []*record) (*record, error) {
-	seq := m.nextSeq
-	var all []placed
-	for _, r := range list {
-		if r.Type != "message" {
-			continue
-		}
-		p := placed{r, r.Seq}
-		if p.seq == 0 {
-			p.seq = seq
-			seq++
-		}
-		all = append(all, p)
+// reached their place, appends the records that say so.
+func (m *Mailbox) settleTail(list []*record) ([]*record, error) {
+	tail := m.tailPlaces(list)
+	if len(tail) == 0 {
+		return nil, nil
 	}
-	sound, err := m.store.torn(all)
+	before, err := m.lastPlaced()
 	if err != nil {
 		return nil, err
 	}
-	reached := map[*record]bool{}
+	sound, err := m.store.torn(tail, before)
+	if err != nil {
+		return nil, err
+	}
+	reached := map[uint32]bool{}
 	for _, p := range sound {
-		reached[p.rec] = true
+		reached[p.seq] = true
 	}
-	void := &record{Type: "void", At: time.Now().Unix()}
-	for _, p := range all {
-		if !reached[p.rec] {
-			void.Void = append(void.Void, p.seq)
+	var voids []*record
+	for _, p := range tail {
+		if reached[p.seq] {
+			continue
 		}
+		if n := len(voids); n == 0 || len(voids[n-1].Void) == maxVoid {
+			voids = append(voids, &record{Type: "void", At: time.Now().Unix()})
+		}
+		last := voids[len(voids)-1]
+		last.Void = append(last.Void, p.seq)
 	}
-	if len(void.Void) == 0 {
+	if len(voids) == 0 {
 		return nil, nil
 	}
-	return void, m.appendRecords(void)
+	return voids, m.appendRecords(voids...)
+}
+
+// tailPlaces says where the messages that these records tell of ought to be
+// after the last of the records, in the order of places. An index that was
+// left behind, another computer's for example, makes it more than one batch:
+// what was voided or moved since must not be looked for where it was.
+func (m *Mailbox) tailPlaces(list []*record) []placed {
+	at := map[uint32]placed{}
+	highest := m.nextSeq - 1
+	for i, r := range list {
+		switch r.Type {
+		case "message":
+			seq := r.number(&highest)
+			at[seq] = placed{r, seq, i}
+		case "moved":
+			if p, ok := at[r.Seq]; ok {
+				moved := *p.rec
+				moved.Offset, moved.Length = r.Offset, r.Length
+				if r.File != "" {
+					moved.File = r.File
+				}
+				at[r.Seq] = placed{&moved, r.Seq, p.order}
+			}
+		case "void":
+			for _, seq := range r.Void {
+				delete(at, seq)
+			}
+		}
+	}
+	var all []placed
+	for _, p := range at {
+		if p.rec.Offset >= 0 {
+			all = append(all, p)
+		}
+	}
+	slices.SortFunc(all, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.rec.Offset, b.rec.Offset), cmp.Compare(a.order, b.order))
+	})
+	return all
+}
+
+// lastPlaced is the entry that the index knows furthest down the mbox; its
+// Length is 0 if there is none.
+func (m *Mailbox) lastPlaced() (last dedupe.Entry, err error) {
+	if m.a.marker.Format != Mbox {
+		return last, nil
+	}
+	err = m.a.index.View(func(tx *dedupe.Tx) error {
+		return tx.Entries(m.id, func(e dedupe.Entry) error {
+			if e.Length > 0 && e.Offset >= last.Offset {
+				last = e
+			}
+			return nil
+		})
+	})
+	return last, err
 }
 
 // appendRecords writes records to the journal outside a commit, durably.
@@ -228,7 +336,7 @@ func (m *Mailbox) enterAll(list []*record) error {
 		}
 		p := tx.Progress(m.id)
 		p.Journal = m.journalEnd
-		m.nextSeq = p.Records + 1
+		m.nextSeq = max(m.nextSeq, p.Records+1)
 		return tx.SetProgress(m.id, p)
 	})
 }
@@ -236,33 +344,32 @@ func (m *Mailbox) enterAll(list []*record) error {
 // audit looks whether another program rewrote the mailbox's file, and finds
 // its messages again if so.
 func (m *Mailbox) audit() error {
-	if m.a.marker.Format != Mbox {
+	s, ok := m.store.(*mboxStore)
+	if !ok {
 		return nil
 	}
-	p, err := m.progress()
-	if err != nil || p.Last == 0 {
-		return err
-	}
-	var last dedupe.Entry
-	err = m.a.index.View(func(tx *dedupe.Tx) error {
-		last, _ = tx.Entry(m.id, p.Last)
-		return nil
-	})
+	last, err := m.lastPlaced()
 	if err != nil {
 		return err
 	}
-	whole, err := m.store.(*mboxStore).audit(last)
+	whole, err := s.audit(last)
 	if err != nil || whole {
 		return err
 	}
-	return m.findAgain()
+	if err := m.findAgain(s); err != nil {
+		return err
+	}
+	if last, err = m.lastPlaced(); err == nil {
+		_, err = s.audit(last)
+	}
+	return err
 }
 
 // findAgain reads a rewritten mbox through and records where each message
 // stands now; a message that is not found stands nowhere.
-func (m *Mailbox) findAgain() error {
-	s := m.store.(*mboxStore)
+func (m *Mailbox) findAgain(s *mboxStore) error {
 	at := map[dedupe.Digest][]mbox.Entry{} // by Canonical, which line ends do not change
+	lengths := map[int64]int64{}           // by offset
 	hash := dedupe.NewHasher()
 	err := s.foreign(nil, func(x found) error {
 		r, err := x.open()
@@ -276,43 +383,50 @@ func (m *Mailbox) findAgain() error {
 		}
 		fp, _ := hash.Sum()
 		at[fp.Canonical] = append(at[fp.Canonical], mbox.Entry{Offset: x.offset, Length: x.length})
+		lengths[x.offset] = x.length
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	var moved []*record
+	var nowhere []dedupe.Entry
 	again := 0
 	err = m.a.index.View(func(tx *dedupe.Tx) error {
 		return tx.Entries(m.id, func(e dedupe.Entry) error {
-			r := &record{Type: "moved", At: time.Now().Unix(), Seq: e.Seq, Offset: -1}
-			was := e.Offset
-			if m.store.present(e) {
-				if equal, err := m.holds(e); err != nil {
-					return err
-				} else if equal {
-					return nil
-				}
+			if equal, err := m.holds(e); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			} else if equal {
+				delete(lengths, e.Offset)
+				return nil
 			}
+			was := e
 			for i, c := range at[e.Canonical] {
 				e.Offset, e.Length = c.Offset, c.Length
 				if equal, err := m.holds(e); err != nil {
 					return err
 				} else if equal {
-					r.Offset, r.Length = c.Offset, c.Length
+					moved = append(moved, &record{Type: "moved", At: time.Now().Unix(), Seq: e.Seq, Offset: c.Offset, Length: c.Length})
 					at[e.Canonical] = append(at[e.Canonical][:i:i], at[e.Canonical][i+1:]...)
+					delete(lengths, c.Offset)
 					again++
-					break
+					return nil
 				}
 			}
-			if r.Offset != was {
-				moved = append(moved, r)
+			if was.Offset >= 0 {
+				nowhere = append(nowhere, was)
 			}
 			return nil
 		})
 	})
 	if err != nil {
 		return err
+	}
+	for _, e := range nowhere {
+		if lengths[e.Offset] == e.Length {
+			continue // its place is nobody else's: altered where it stands, for Verify to name
+		}
+		moved = append(moved, &record{Type: "moved", At: time.Now().Unix(), Seq: e.Seq, Offset: -1})
 	}
 	if len(moved) == 0 {
 		return nil

@@ -41,6 +41,9 @@ func (a *Archive) rebuild() error {
 // its journal was lost, or somebody put it there.
 func (a *Archive) adoptMailboxes() error {
 	return fs.WalkDir(a.fs.root.FS(), ".", func(p string, e fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrPermission) && p != "." {
+			return fs.SkipDir // lost+found and others' folders, where an archive is a whole disk
+		}
 		if err != nil {
 			return err
 		}
@@ -74,23 +77,27 @@ func (a *Archive) adoptMailboxes() error {
 		}
 		head := &record{
 			Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(parts[0]),
-			Mailbox: text(strings.Join(parts[1:], "/")), Delimiter: "/", Path: file, Adopted: true,
+			Mailbox: text(strings.Join(parts[1:], "/")), Delimiter: "/", Path: text(file), Adopted: true,
 		}
-		return a.beginJournal(head)
+		_, err = a.beginJournal(head)
+		return err
 	})
 }
+
+// repairChunk bounds the records that wait to be written together.
+const repairChunk = 5000
 
 // repair takes what no record speaks of into the journal: a message that was
 // recorded under another name or place is followed there, any other becomes a
 // message without an origin, for a later pull to bind.
 func (m *Mailbox) repair(ctx context.Context, v *MailboxVerification) error {
 	recorded := map[string]bool{}
-	missing := map[dedupe.Digest]dedupe.Entry{} // by Canonical
+	missing := map[dedupe.Digest][]dedupe.Entry{} // by Canonical
 	err := m.a.index.View(func(tx *dedupe.Tx) error {
 		return tx.Entries(m.id, func(e dedupe.Entry) error {
 			recorded[m.recordKey(e)] = true
 			if !m.store.present(e) {
-				missing[e.Canonical] = e
+				missing[e.Canonical] = append(missing[e.Canonical], e)
 			}
 			return nil
 		})
@@ -99,6 +106,18 @@ func (m *Mailbox) repair(ctx context.Context, v *MailboxVerification) error {
 		return err
 	}
 	var list []*record
+	write := func() error {
+		if len(list) == 0 {
+			return nil
+		}
+		if err := m.appendRecords(list...); err != nil {
+			return err
+		}
+		err := m.enterAll(list)
+		list = list[:0]
+		return err
+	}
+	next := m.nextSeq
 	err = m.store.foreign(recorded, func(x found) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -107,24 +126,46 @@ func (m *Mailbox) repair(ctx context.Context, v *MailboxVerification) error {
 		if err != nil || r == nil {
 			return err
 		}
-		if e, ok := missing[dedupe.Digest(*r.Canonical)]; ok && e.Raw == dedupe.Digest(*r.Raw) {
-			delete(missing, e.Canonical)
-			r = &record{Type: "moved", Seq: e.Seq, File: r.File, Offset: r.Offset, Length: r.Length}
+		seq, err := m.isMissing(x, missing, dedupe.Digest(*r.Canonical))
+		if err != nil {
+			return err
+		}
+		if seq != 0 {
+			r = &record{Type: "moved", Seq: seq, File: r.File, Offset: r.Offset, Length: r.Length}
 			v.FoundAgain++
 		} else {
+			r.Seq = next
+			next++
 			v.Adopted++
 		}
 		r.At = time.Now().Unix()
-		list = append(list, r)
+		if list = append(list, r); len(list) == repairChunk {
+			return write()
+		}
 		return nil
 	})
-	if err != nil || len(list) == 0 {
+	if err != nil {
 		return err
 	}
-	if err := m.appendRecords(list...); err != nil {
-		return err
+	return write()
+}
+
+// isMissing finds the message that x is, among those whose place is empty, and
+// takes it off them. It is read as that message was stored: without its record
+// the octets of x alone do not tell.
+func (m *Mailbox) isMissing(x found, missing map[dedupe.Digest][]dedupe.Entry, canonical dedupe.Digest) (seq uint32, err error) {
+	for i, e := range missing[canonical] {
+		e.Where, e.Offset, e.Length = x.where, x.offset, x.length
+		equal, err := m.holds(e)
+		if err != nil {
+			return 0, err
+		}
+		if equal {
+			missing[canonical] = append(missing[canonical][:i:i], missing[canonical][i+1:]...)
+			return e.Seq, nil
+		}
 	}
-	return m.enterAll(list)
+	return 0, nil
 }
 
 // recordOf reads a file that has no record and makes the one it would have
@@ -157,7 +198,7 @@ func (m *Mailbox) recordOf(x found) (*record, error) {
 	}
 	fp, head := h.Sum()
 	rec := &record{
-		Type: "message", File: x.where, Offset: x.offset, Length: x.length, Form: f.String(), Size: fp.Size,
+		Type: "message", Adopted: true, File: text(x.where), Offset: x.offset, Length: x.length, Form: f.String(), Size: fp.Size,
 		MessageID: text(head.MessageID), Flags: texts(x.flags),
 	}
 	rec.setDigests(fp)
@@ -187,17 +228,34 @@ func hasCR(r io.Reader) (bool, error) {
 	}
 }
 
-func (a *Archive) beginJournal(head *record) error {
+// beginJournal begins the journal of a new mailbox. It is durable with the next
+// commit.
+func (a *Archive) beginJournal(head *record) (*Mailbox, error) {
 	line, err := appendLine(nil, head)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	id := a.nextID
+	a.nextID++
+	// The index may remember a mailbox of this number whose journal was lost.
+	stale := false
+	err = a.index.View(func(tx *dedupe.Tx) error {
+		stale = tx.Progress(id).Journal > 0
+		return nil
+	})
+	if err == nil && stale {
+		err = a.index.Update(func(tx *dedupe.Tx) error { return tx.Forget(id) })
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The head stands there twice: without it a journal is nobody's.
+	line = append(line, line...)
 	if err := a.appendLines(journalName(id), line); err != nil {
-		return err
+		return nil, err
 	}
 	a.fs.sync.dirChanged(path.Dir(journalName(id)))
-	a.nextID++
-	a.enter(id, head).journalEnd = int64(len(line))
-	return nil
+	m := a.enter(id, head)
+	m.journalEnd = int64(len(line))
+	return m, nil
 }

@@ -39,10 +39,10 @@ func (s *maildirStore) path(f maildirFile) string {
 	return s.m.path + "/cur/" + f.name
 }
 
-func (s *maildirStore) look() error {
+func (s *maildirStore) look(again bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.seen != nil {
+	if s.seen != nil && !again {
 		return nil
 	}
 	seen := map[string]maildirFile{}
@@ -83,6 +83,15 @@ func (s *maildirStore) present(e dedupe.Entry) bool {
 }
 
 func (s *maildirStore) open(e dedupe.Entry) (io.ReadCloser, error) {
+	if f, ok := s.file(e.Where); ok {
+		r, err := s.m.a.fs.open(s.path(f))
+		if !errors.Is(err, fs.ErrNotExist) {
+			return r, err
+		}
+		if err := s.find(e.Where); err != nil {
+			return nil, err
+		}
+	}
 	f, ok := s.file(e.Where)
 	if !ok {
 		return nil, fs.ErrNotExist
@@ -90,18 +99,43 @@ func (s *maildirStore) open(e dedupe.Entry) (io.ReadCloser, error) {
 	return s.m.a.fs.open(s.path(f))
 }
 
-func (s *maildirStore) prepare(list []*message) error {
-	for _, msg := range list {
-		if err := s.spool(msg); err != nil {
+// find looks for one file that another program has given other flags, and so
+// another name, since the mailbox was read.
+func (s *maildirStore) find(base string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.seen, base)
+	for _, sub := range []string{"cur", "new"} {
+		err := s.m.a.fs.entries(s.m.path+"/"+sub, func(e fs.DirEntry) error {
+			if b, _ := maildir.Split(e.Name()); b != base || !e.Type().IsRegular() {
+				return nil
+			}
+			if fi, err := e.Info(); err == nil {
+				s.seen[base] = maildirFile{e.Name(), fi.Size(), sub == "new"}
+			}
+			return nil
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// spool gives a message its name and brings its octets and its time to the
-// spool, from where one rename lets it appear.
-func (s *maildirStore) spool(msg *message) error {
+func (s *maildirStore) prepare(list []*message) error {
+	batch := make(map[string]bool, len(list))
+	for _, msg := range list {
+		if err := s.spool(msg, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spool gives a message its name, which no other of the batch may have, and
+// brings its octets and its time to the spool, from where one rename lets it
+// appear.
+func (s *maildirStore) spool(msg *message, batch map[string]bool) error {
 	a := s.m.a
 	wire := msg.fp.Size
 	if msg.rec.Form != formCRLF.String() {
@@ -116,15 +150,19 @@ func (s *maildirStore) spool(msg *message) error {
 		when = time.Now()
 	}
 	key := hex.EncodeToString(msg.fp.Raw[:10])
-	msg.rec.File = maildir.Base(when.Unix(), key, msg.rec.Length, wire)
+	base := maildir.Base(when.Unix(), key, msg.rec.Length, wire)
 	for n := 2; ; n++ {
-		if _, taken := s.file(msg.rec.File); !taken {
+		if _, taken := s.file(base); !taken && !batch[base] {
 			break
 		}
-		msg.rec.File = maildir.Base(when.Unix(), fmt.Sprintf("%sn%d", key, n), msg.rec.Length, wire)
+		base = maildir.Base(when.Unix(), fmt.Sprintf("%sn%d", key, n), msg.rec.Length, wire)
 	}
+	batch[base] = true
+	msg.rec.File = text(base)
 	if msg.spool != "" {
-		return a.fs.chtimes(spoolDir+"/"+msg.spool, when)
+		// A courtesy: not every file system can keep every date a server makes up.
+		a.fs.chtimes(spoolDir+"/"+msg.spool, when)
+		return nil
 	}
 	if msg.twin != nil {
 		return nil // a link needs no spool; publish falls back to one
@@ -186,7 +224,8 @@ func (s *maildirStore) publish(list []*message, marks []flagChange) error {
 	}
 	defer cur.close()
 	for _, msg := range list {
-		name := maildir.Join(msg.rec.File, a.marker.Separator[0], stringsOf(msg.rec.Flags))
+		base := string(msg.rec.File)
+		name := maildir.Join(base, a.marker.Separator[0], stringsOf(msg.rec.Flags))
 		linked := msg.twin != nil && s.link(msg, s.m.path+"/cur/"+name)
 		switch {
 		case linked && msg.spool != "":
@@ -211,7 +250,7 @@ func (s *maildirStore) publish(list []*message, marks []flagChange) error {
 			}
 		}
 		s.mu.Lock()
-		s.seen[msg.rec.File] = maildirFile{name, msg.rec.Length, false}
+		s.seen[base] = maildirFile{name, msg.rec.Length, false}
 		s.mu.Unlock()
 	}
 	return s.remark(marks)
@@ -220,54 +259,74 @@ func (s *maildirStore) publish(list []*message, marks []flagChange) error {
 // link makes the message a hard link to its twin, if the twin's file still
 // holds the same octets.
 func (s *maildirStore) link(msg *message, to string) bool {
-	if msg.octets == nil { // large: comparing costs more than it saves here
-		return false
-	}
 	other, ok := msg.twin.m.store.(*maildirStore)
-	if !ok || other.look() != nil {
+	if !ok || other.look(false) != nil {
 		return false
 	}
 	where := msg.twin.e.Where
 	if msg.twin.p != nil {
-		where = msg.twin.p.rec.File
+		where = string(msg.twin.p.rec.File)
 	}
 	f, ok := other.file(where)
-	return ok && sameStored(s.m.a.fs, other.path(f), msg.octets) && s.m.a.fs.link(other.path(f), to) == nil
+	if !ok {
+		return false
+	}
+	d := s.m.a.fs
+	octets := io.Reader(bytes.NewReader(msg.octets))
+	if msg.spool != "" {
+		spooled, err := d.open(spoolDir + "/" + msg.spool)
+		if err != nil {
+			return false
+		}
+		defer spooled.Close()
+		octets = spooled
+	}
+	return sameStored(d, other.path(f), octets, msg.rec.Length) && d.link(other.path(f), to) == nil
 }
 
 func (s *maildirStore) remark(marks []flagChange) error {
 	for _, k := range marks {
-		f, ok := s.file(k.where)
-		if !ok {
-			continue // gone; the ledger says so
-		}
-		base, info := maildir.Split(f.name)
-		changed := maildir.Apply(info, k.add, k.remove)
-		if changed == info && !f.new {
-			continue
-		}
-		sep := s.m.a.marker.Separator
-		if i := len(base); i < len(f.name) {
-			sep = f.name[i : i+1]
-		}
-		to := maildirFile{base + sep + "2," + changed, f.size, false}
-		if err := s.m.a.fs.rename(s.path(f), s.path(to)); err != nil {
-			if errors.Is(err, fs.ErrNotExist) {
-				continue // another program was quicker
+		err := s.remarkOne(k)
+		if errors.Is(err, fs.ErrNotExist) { // another program renamed it first
+			if err = s.find(k.where); err == nil {
+				err = s.remarkOne(k)
 			}
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		s.mu.Lock()
-		s.seen[base] = to
-		s.mu.Unlock()
 	}
+	return nil
+}
+
+func (s *maildirStore) remarkOne(k flagChange) error {
+	f, ok := s.file(k.where)
+	if !ok {
+		return nil // gone; the ledger says so
+	}
+	base, info := maildir.Split(f.name)
+	changed := maildir.Apply(info, k.add, k.remove)
+	if changed == info && !f.new {
+		return nil
+	}
+	sep := s.m.a.marker.Separator
+	if i := len(base); i < len(f.name) {
+		sep = f.name[i : i+1]
+	}
+	to := maildirFile{base + sep + "2," + changed, f.size, false}
+	if err := s.m.a.fs.rename(s.path(f), s.path(to)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.seen[base] = to
+	s.mu.Unlock()
 	return nil
 }
 
 func (s *maildirStore) settle() {}
 
-func (s *maildirStore) torn(list []placed) (sound []placed, err error) {
-	if err := s.look(); err != nil {
+func (s *maildirStore) torn(list []placed, _ dedupe.Entry) (sound []placed, err error) {
+	if err := s.look(false); err != nil {
 		return nil, err
 	}
 	for _, p := range list {
@@ -285,6 +344,9 @@ func (s *maildirStore) torn(list []placed) (sound []placed, err error) {
 				sound = append(sound, p)
 				continue
 			}
+		}
+		if p.rec.Adopted {
+			continue // another program put it there, and changed it since
 		}
 		octets, err := s.m.a.fs.open(s.path(f))
 		if err != nil {

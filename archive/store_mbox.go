@@ -23,6 +23,11 @@ type mboxStore struct {
 	// size is how long the file was when it was last looked at or written.
 	size int64
 
+	// What the file looked like when its last message was last known to be
+	// sound, and that message. The committer's, once a batch has the mailbox in it.
+	stamp fs.FileInfo
+	last  dedupe.Entry // its Length is 0 if there is none
+
 	// Of one batch, between prepare and settle.
 	f       *os.File
 	unlock  func() error
@@ -36,7 +41,7 @@ func newMboxStore(m *Mailbox) store { return &mboxStore{m: m} }
 // lockWait bounds how long a commit waits for another mail program.
 const lockWait = 30 * time.Second
 
-func (s *mboxStore) look() error {
+func (s *mboxStore) look(bool) error {
 	fi, err := s.m.a.fs.stat(s.m.path)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -69,6 +74,9 @@ type section struct {
 }
 
 func (s *mboxStore) open(e dedupe.Entry) (io.ReadCloser, error) {
+	if !s.present(e) {
+		return nil, fs.ErrNotExist
+	}
 	f, err := s.m.a.fs.open(s.m.path)
 	if err != nil {
 		return nil, err
@@ -97,16 +105,30 @@ func (s *mboxStore) prepare(list []*message) error {
 	if err != nil {
 		return err
 	}
-	if fi.Size() < s.length() {
-		// Another program is rewriting the file at this moment. The next run
-		// finds out what is still in it.
-		return &Error{Code: CodeDamaged, Path: s.m.path, Text: "shortened by another program"}
+	if err := s.unchanged(fi); err != nil {
+		return err
 	}
 	if s.gap, err = gapBefore(f, fi.Size()); err != nil {
 		return err
 	}
 	a.fs.sync.dirChanged(path.Dir(s.m.path))
 	return s.place(list, fi.Size()+int64(len(s.gap)))
+}
+
+// unchanged refuses a file that another program rewrote since it was audited or
+// written: an append would make it look sound to the next audit, and messages
+// that are gone from it would go on counting as held. The next run finds out
+// what is still in it.
+func (s *mboxStore) unchanged(fi fs.FileInfo) error {
+	if s.last.Length == 0 || s.stamp != nil && os.SameFile(s.stamp, fi) && fi.Size() == s.stamp.Size() && fi.ModTime().Equal(s.stamp.ModTime()) {
+		return nil
+	}
+	if fi.Size() >= s.last.Offset+s.last.Length {
+		if equal, err := s.m.holds(s.last); err != nil || equal {
+			return err // others have only appended
+		}
+	}
+	return &Error{Code: CodeDamaged, Path: s.m.path, Text: "rewritten by another program"}
 }
 
 // gapBefore returns the line ends that are missing for an entry to begin at
@@ -173,8 +195,14 @@ func (s *mboxStore) publish(list []*message, _ []flagChange) error {
 		return nil // flags of an mbox stand in the journal alone
 	}
 	a := s.m.a
-	first := list[0].rec.Offset
-	if _, err := s.f.Seek(first-int64(len(s.gap)), io.SeekStart); err != nil {
+	end := list[0].rec.Offset - int64(len(s.gap))
+	// Not every program locks, and theirs must not be written over.
+	if fi, err := s.f.Stat(); err != nil {
+		return err
+	} else if fi.Size() != end {
+		return &Error{Code: CodeDamaged, Path: s.m.path, Text: "written to by another program"}
+	}
+	if _, err := s.f.Seek(end, io.SeekStart); err != nil {
 		return err
 	}
 	if len(s.gap) > 0 {
@@ -213,9 +241,18 @@ func (s *mboxStore) publish(list []*message, _ []flagChange) error {
 	if err := syncFile(s.f); err != nil {
 		return err
 	}
-	last := list[len(list)-1].rec
+	fi, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	// The file may have been replaced, and what was written belong to no name.
+	if there, err := a.fs.stat(s.m.path); err != nil || !os.SameFile(fi, there) {
+		return &Error{Code: CodeDamaged, Path: s.m.path, Text: "replaced by another program", Err: err}
+	}
+	last := list[len(list)-1]
+	s.stamp, s.last = fi, last.rec.entry(last.seq)
 	s.mu.Lock()
-	s.size = last.Offset + last.Length
+	s.size = last.rec.Offset + last.rec.Length
 	s.mu.Unlock()
 	return nil
 }
@@ -232,73 +269,97 @@ func (s *mboxStore) settle() {
 	s.entries, s.gap = nil, nil
 }
 
-// audit reports whether the file still ends where the last recorded message
-// says, with that message before it. If not, another program rewrote it.
+// audit reports whether the message that is recorded furthest down the file
+// stands there. If not, another program rewrote the file. last.Length is 0 if
+// none is recorded to be in it.
 func (s *mboxStore) audit(last dedupe.Entry) (bool, error) {
-	if err := s.look(); err != nil {
+	if err := s.look(true); err != nil {
 		return false, err
 	}
-	if last.Offset < 0 {
-		return s.length() == 0, nil
-	}
-	if !s.present(last) {
-		return false, nil
-	}
-	// What changed an octet without moving an end is no rewriting but damage,
-	// and for Verify to name.
-	if s.length() == last.Offset+last.Length {
+	s.last, s.stamp = last, nil
+	if last.Length == 0 {
 		return true, nil
 	}
-	return s.m.holds(last)
+	fi, err := s.m.a.fs.stat(s.m.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	s.stamp = fi
+	equal, err := s.m.holds(last)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return equal, err
 }
 
 // torn finds out which records of an unfinished batch reached the file. What
 // follows the last whole one was being written when the run ended; none of it
 // was ever reported as held. It is set aside, and the file ends as before.
-func (s *mboxStore) torn(list []placed) (sound []placed, err error) {
-	if err := s.look(); err != nil || len(list) == 0 {
+func (s *mboxStore) torn(list []placed, before dedupe.Entry) (sound []placed, err error) {
+	if err := s.look(true); err != nil || len(list) == 0 {
 		return nil, err
 	}
-	for _, p := range list {
-		e := p.rec.entry(p.seq)
-		if !s.present(e) {
-			break
-		}
-		equal, err := s.m.holds(e)
-		if err != nil {
+	rest := 0 // where the unfinished end of list begins
+	for i, p := range list {
+		equal, err := s.m.holds(p.rec.entry(p.seq))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
-		if !equal {
-			break
+		if equal {
+			sound = append(sound, p)
+			rest = i + 1
 		}
-		sound = append(sound, p)
 	}
-	if len(sound) == len(list) {
+	if rest == len(list) {
 		return sound, nil
 	}
-	first := list[len(sound)].rec.Offset
-	last := list[len(list)-1].rec
-	size := s.length()
-	if size <= first {
-		return sound, nil
+	if rest > 0 {
+		before = list[rest-1].rec.entry(list[rest-1].seq)
 	}
+	first, last := list[rest].rec.Offset, list[len(list)-1].rec
+	if size := s.length(); size <= first || size > last.Offset+last.Length || first < before.Offset+before.Length {
+		return sound, nil // nothing of it is there, or somebody else wrote here since: theirs is not ours to move
+	}
+	for _, p := range list[rest:] {
+		if p.rec.Adopted {
+			return sound, nil // nor is what another program put there
+		}
+	}
+	if rest == 0 && before.Length > 0 {
+		// The batch went behind this message. If it is not there, the file is
+		// another one, and what stands at first may be anybody's.
+		if equal, err := s.m.holds(before); err != nil || !equal {
+			if errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+			return sound, err
+		}
+	}
+	return sound, s.cut(first)
+}
+
+// cut takes what stands from first on, if it can be the beginning of an entry
+// of ours, out of the file and sets it aside.
+func (s *mboxStore) cut(first int64) error {
 	f, err := s.m.a.fs.openFile(s.m.path, os.O_RDWR)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer f.Close()
-	if size > last.Offset+last.Length || !looksUnfinished(f, first) {
-		// Somebody else wrote here since. Theirs is not ours to move.
-		return sound, nil
+	if !looksUnfinished(f, first) {
+		return nil
 	}
-	if err := s.m.a.keepAside(io.NewSectionReader(f, first, size-first), "message"); err != nil {
-		return nil, err
+	if err := s.m.a.keepAside(io.NewSectionReader(f, first, s.length()-first), "message"); err != nil {
+		return err
 	}
 	s.m.a.note(NoteTornMessage, s.m.path, 1)
 	if err := s.m.a.fs.truncate(f, first); err != nil {
-		return nil, err
+		return err
 	}
-	return sound, s.look()
+	return s.look(true)
 }
 
 // looksUnfinished reports whether what stands at offset can be the beginning

@@ -108,7 +108,7 @@ func (a *Archive) Verify(ctx context.Context, o VerifyOptions) (*Verification, e
 
 func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64)) (MailboxVerification, error) {
 	v := MailboxVerification{Account: m.account, Mailbox: m.info.Name}
-	if err := m.store.look(); err != nil {
+	if err := m.store.look(true); err != nil {
 		return v, err
 	}
 	if o.Repair {
@@ -137,11 +137,11 @@ func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64))
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				lost = append(lost, e)
-			case err != nil:
+			case err != nil && !m.a.readable():
 				return err
-			case !equal && m.a.marker.Format == Mbox && !m.store.present(e):
-				lost = append(lost, e)
 			case !equal:
+				// A file that cannot be read, on a disk that can, is named like
+				// one with other octets.
 				altered = append(altered, e)
 			default:
 				v.Sound++
@@ -177,6 +177,12 @@ func (m *Mailbox) recordKey(e dedupe.Entry) string {
 	return e.Where
 }
 
+// readable reports whether the archive's disk is still there.
+func (a *Archive) readable() bool {
+	_, err := a.fs.read(markerFile)
+	return err == nil
+}
+
 // headOctets bounds what is read of a file to name it.
 const headOctets = 64 << 10
 
@@ -199,7 +205,16 @@ func (m *Mailbox) findings(list []dedupe.Entry) ([]Finding, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	records, err := m.messageRecords()
+	wanted := map[uint32]bool{}
+	for _, e := range list {
+		wanted[e.Seq] = true
+	}
+	f, err := m.a.fs.open(journalName(m.id))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	records, err := currentRecords(f, func(seq uint32, _ *record) bool { return wanted[seq] })
 	if err != nil {
 		return nil, err
 	}
@@ -233,29 +248,19 @@ func (m *Mailbox) head(e dedupe.Entry) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, headOctets))
 }
 
-// messageRecords reads the mailbox's journal and returns the message records
-// that count, by number.
-func (m *Mailbox) messageRecords() (map[uint32]*record, error) {
-	f, err := m.a.fs.open(journalName(m.id))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return currentRecords(f)
-}
-
-func currentRecords(r io.Reader) (map[uint32]*record, error) {
+// currentRecords reads a journal and returns the message records that count,
+// by number, of those that want asks for.
+func currentRecords(r io.Reader, want func(seq uint32, r *record) bool) (map[uint32]*record, error) {
 	all := map[uint32]*record{}
-	var n uint32
+	var highest uint32
 	_, _, err := readJournal(r, 0, func(r *record, _ int64) error {
 		switch r.Type {
 		case "message":
-			seq := r.Seq
-			if seq == 0 {
-				n++
-				seq = n
+			seq := r.number(&highest)
+			delete(all, seq)
+			if want(seq, r) {
+				all[seq] = r
 			}
-			all[seq] = r
 		case "moved":
 			if old := all[r.Seq]; old != nil {
 				old.Offset, old.Length = r.Offset, r.Length

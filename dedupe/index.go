@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,7 +19,10 @@ import (
 // archive's journals and can be rebuilt from them at any time.
 //
 // An Index may be used by several goroutines: any number of View, one Update.
-type Index struct{ db *bbolt.DB }
+type Index struct {
+	db      *bbolt.DB
+	damaged atomic.Bool
+}
 
 // Entry is one message of one mailbox.
 type Entry struct {
@@ -51,18 +55,17 @@ type Ref struct {
 // Progress says how far the index has followed a mailbox's journal.
 type Progress struct {
 	Journal int64  // octets of the journal that are in the index
-	Records uint32 // message records among them, those that replace one not counted
-	Last    uint32 // the message whose place was recorded last
+	Records uint32 // the highest number of a message among them
 }
 
 // ErrDamaged means that the index cannot be used and must be rebuilt.
 var ErrDamaged = errors.New("dedupe: index damaged")
 
-const indexVersion = "1"
+const indexVersion = "2"
 
 var (
 	bucketMeta    = []byte("meta")
-	bucketMailbox = []byte("mailbox") // id -> {m: seq -> Entry, o: origin -> Bound, j: Progress, s: state}
+	bucketMailbox = []byte("mailbox") // id -> {m: seq -> Entry, o: origin -> Bound, j: Progress, s: state, u: special use}
 	bucketCanon   = []byte("canon")   // canonical[:16] mailbox seq -> nothing
 	bucketContent = []byte("content") // content[:16] mailbox seq -> nothing, where it is not the canonical digest
 	bucketSame    = []byte("same")    // account epoch name -> mailbox seq
@@ -72,6 +75,7 @@ var (
 	keyState      = []byte("s")
 	keyUse        = []byte("u")
 	keyVersion    = []byte("version")
+	keyWhole      = []byte("whole")
 )
 
 // OpenIndex opens or creates the index in the file at path. It waits at most
@@ -106,7 +110,7 @@ func OpenIndex(path string) (x *Index, err error) {
 		db.Close()
 		return nil, err
 	}
-	return &Index{db}, nil
+	return &Index{db: db}, nil
 }
 
 func begin(tx *bbolt.Tx) error {
@@ -121,11 +125,23 @@ func begin(tx *bbolt.Tx) error {
 // Path is the file the index is in.
 func (x *Index) Path() string { return x.db.Path() }
 
+// Damaged reports whether the index was found to be damaged while it was used.
+// Its file is then of no use to anybody.
+func (x *Index) Damaged() bool { return x.damaged.Load() }
+
+// note remembers an ErrDamaged.
+func (x *Index) note(err *error) {
+	if errors.Is(*err, ErrDamaged) {
+		x.damaged.Store(true)
+	}
+}
+
 // Close closes the file.
 func (x *Index) Close() error { return x.db.Close() }
 
 // Check reports ErrDamaged if the file's structure is broken. It reads the whole index.
 func (x *Index) Check() (err error) {
+	defer x.note(&err)
 	defer guard(&err)()
 	return x.db.View(func(tx *bbolt.Tx) error {
 		var first error
@@ -140,12 +156,14 @@ func (x *Index) Check() (err error) {
 
 // View calls fn with the index as it is now. The Tx is valid only inside fn.
 func (x *Index) View(fn func(*Tx) error) (err error) {
+	defer x.note(&err)
 	defer guard(&err)()
 	return x.db.View(func(tx *bbolt.Tx) error { return fn(&Tx{tx: tx}) })
 }
 
 // Update calls fn and makes its changes durable together, or none of them.
 func (x *Index) Update(fn func(*Tx) error) (err error) {
+	defer x.note(&err)
 	defer guard(&err)()
 	return x.db.Update(func(tx *bbolt.Tx) error { return fn(&Tx{tx: tx}) })
 }
@@ -306,6 +324,31 @@ func (t *Tx) Same(account string, epoch uint32, name string) (Ref, bool) {
 	return Ref{binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])}, true
 }
 
+// Whole reports what SetWhole said last; false if it said nothing yet.
+func (t *Tx) Whole() bool { return t.tx.Bucket(bucketMeta).Get(keyWhole) != nil }
+
+// SetWhole records whether the index has once followed every journal to its
+// end. Until it has, an entry that is missing means nothing.
+func (t *Tx) SetWhole(whole bool) error {
+	if !whole {
+		return t.tx.Bucket(bucketMeta).Delete(keyWhole)
+	}
+	return t.tx.Bucket(bucketMeta).Put(keyWhole, []byte{1})
+}
+
+// LastEpoch is the highest epoch among the origins of a mailbox, 0 if it has none.
+func (t *Tx) LastEpoch(mailbox uint32) uint32 {
+	b := t.box(mailbox, false)
+	if b == nil {
+		return 0
+	}
+	k, _ := b.origins.Cursor().Last()
+	if len(k) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(k)
+}
+
 // Progress says how far the index has followed a mailbox's journal.
 func (t *Tx) Progress(mailbox uint32) Progress {
 	b := t.box(mailbox, false)
@@ -313,10 +356,10 @@ func (t *Tx) Progress(mailbox uint32) Progress {
 		return Progress{}
 	}
 	v := b.top.Get(keyProgress)
-	if len(v) != 16 {
+	if len(v) != 12 {
 		return Progress{}
 	}
-	return Progress{int64(binary.BigEndian.Uint64(v)), binary.BigEndian.Uint32(v[8:]), binary.BigEndian.Uint32(v[12:])}
+	return Progress{int64(binary.BigEndian.Uint64(v)), binary.BigEndian.Uint32(v[8:])}
 }
 
 // State returns the octets SetState kept for a mailbox, or nil.
@@ -383,16 +426,11 @@ func (t *Tx) Drop(mailbox, seq uint32) error {
 
 // Bind lets an origin lead to a message.
 func (t *Tx) Bind(mailbox uint32, o Origin, bound Bound) error {
-	return t.BindKey(mailbox, originKey(o), bound)
-}
-
-// BindKey is Bind for a key that Origins gave out.
-func (t *Tx) BindKey(mailbox uint32, key []byte, bound Bound) error {
 	b := t.box(mailbox, true)
 	if b == nil {
 		return ErrDamaged
 	}
-	return b.origins.Put(key, encodeBound(bound))
+	return b.origins.Put(originKey(o), encodeBound(bound))
 }
 
 // BindSame lets a server's name for equal messages lead to a message.
@@ -406,7 +444,7 @@ func (t *Tx) SetProgress(mailbox uint32, p Progress) error {
 	if b == nil {
 		return ErrDamaged
 	}
-	return b.top.Put(keyProgress, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, uint64(p.Journal)), p.Records), p.Last))
+	return b.top.Put(keyProgress, binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, uint64(p.Journal)), p.Records))
 }
 
 // SetState keeps a few octets for a mailbox; nil forgets them.
@@ -459,22 +497,22 @@ func sameKey(account string, epoch uint32, name string) []byte {
 func OriginKey(o Origin) []byte { return originKey(o) }
 
 func originKey(o Origin) []byte {
-	k := make([]byte, 0, 8+10+len(o.UID)+3)
+	k := make([]byte, 0, 8+10+len(o.UID)+5)
 	k = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(k, o.Epoch), o.UIDValidity)
 	if o.UIDValidity != 0 && len(o.UID) < 10 { // a decimal UID: padded, so that keys arrive in order
 		k = append(k, "0000000000"[len(o.UID):]...)
 	}
 	k = append(k, o.UID...)
-	return binary.BigEndian.AppendUint16(append(k, 0), uint16(o.Ordinal))
+	return binary.BigEndian.AppendUint32(append(k, 0), uint32(o.Ordinal))
 }
 
 // ParseOriginKey gives back what OriginKey wrote; Account and Mailbox are not in a key.
 func ParseOriginKey(k []byte) Origin {
-	if len(k) < 11 {
+	if len(k) < 13 {
 		return Origin{}
 	}
-	o := Origin{Epoch: binary.BigEndian.Uint32(k), UIDValidity: binary.BigEndian.Uint32(k[4:]), Ordinal: int(binary.BigEndian.Uint16(k[len(k)-2:]))}
-	uid := k[8 : len(k)-3]
+	o := Origin{Epoch: binary.BigEndian.Uint32(k), UIDValidity: binary.BigEndian.Uint32(k[4:]), Ordinal: int(binary.BigEndian.Uint32(k[len(k)-4:]))}
+	uid := k[8 : len(k)-5]
 	if o.UIDValidity != 0 {
 		for len(uid) > 1 && uid[0] == '0' {
 			uid = uid[1:]
