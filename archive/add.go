@@ -42,8 +42,6 @@ type message struct {
 	date   time.Time
 	sender string
 	twin   *twin // the same octets in another mailbox
-
-	offset int64 // set by prepare
 }
 
 // twin is a held message that a link may be made to.
@@ -267,6 +265,15 @@ func (m *Mailbox) read(e dedupe.Entry) (io.ReadCloser, error) {
 	}
 	f, _ := formOf(e)
 	return &proven{r: restorer(r, f), c: r, h: dedupe.NewHasher(), want: e.Raw}, nil
+}
+
+// isRaw reports whether r gives the octets of this digest.
+func isRaw(r io.Reader, want dedupe.Digest) (bool, error) {
+	_, err := io.Copy(io.Discard, &proven{r: r, h: dedupe.NewHasher(), want: want})
+	if errors.Is(err, errNotEqual) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // errNotEqual is how a proven reader ends when the octets differ.

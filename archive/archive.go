@@ -57,6 +57,7 @@ type Archive struct {
 	lock       *lock
 	index      *dedupe.Index
 	freshIndex bool    // the index has not followed the journals to their ends yet
+	forgot     bool    // nor, by now, that of some mailbox
 	spool      *folder // what prepare writes into
 	linksTried sync.Once
 	hasLinks   bool

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/fumibako-mail/fumibako/dedupe"
 )
 
 func inArchive(dir, name string) string { return filepath.Join(dir, filepath.FromSlash(name)) }
@@ -219,4 +221,62 @@ func TestAnIndexThatWasLeftBehind(t *testing.T) {
 		}
 		wantVoid(t, dir)
 	})
+}
+
+// TestAJournalThatIsGone loses the journal of one of two mailboxes. Nobody
+// needs to ask for a repair: the messages stay known.
+func TestAJournalThatIsGone(t *testing.T) {
+	forFormats(t, func(t *testing.T, f Format) {
+		dir, _ := withVoid(t, f)
+		os.Remove(inArchive(dir, journalName(2)))
+		a := mustOpen(t, dir, Options{})
+		if n := a.Notes(); len(n) != 1 || n[0].Code != NoteDamagedJournal || n[0].N != 6 {
+			t.Errorf("%+v", n)
+		}
+		v, err := a.Verify(context.Background(), VerifyOptions{})
+		if err != nil || len(v.Mailboxes) != 2 || v.Mailboxes[1].Sound != 6 || v.Mailboxes[1].Mailbox != "INBOX" {
+			t.Fatalf("%+v, %v", v, err)
+		}
+		m := box(t, a, "INBOX")
+		for _, i := range []int{0, 1, 2, 5, 6, 7} {
+			if held(t, m, fmt.Sprint(i), -1).Held {
+				t.Error("held, though nothing says under which UID")
+			}
+			if add(t, m, fmt.Sprint(i+10), letter(i, "INBOX")).Stored {
+				t.Error("stored twice")
+			}
+		}
+		a.Close()
+		invariants(t, dir)
+	})
+}
+
+func TestVerifyAsksTheJournals(t *testing.T) {
+	dir := filled(t, Maildir, 4)
+	a := mustOpen(t, dir, Options{})
+	if err := a.index.Update(func(tx *dedupe.Tx) error { return tx.Drop(1, 3) }); err != nil {
+		t.Fatal(err)
+	}
+	_, err := a.Verify(context.Background(), VerifyOptions{})
+	var e *Error
+	if !errors.As(err, &e) || e.Code != CodeDamaged {
+		t.Errorf("%v", err)
+	}
+	a.Close()
+	damageLine(t, inArchive(dir, journalName(1)), 3)
+	for _, want := range []string{NoteIndexRebuilt, NoteDamagedJournal} {
+		a = mustOpen(t, dir, Options{}) // the index is made anew, and what the line said is taken from the file
+		v, err := a.Verify(context.Background(), VerifyOptions{})
+		if err != nil || v.Mailboxes[0].Sound != 4 {
+			t.Errorf("%+v, %v", v, err)
+		}
+		found := false
+		for _, n := range a.Notes() {
+			found = found || n.Code == want
+		}
+		if !found {
+			t.Errorf("no %s in %+v", want, a.Notes())
+		}
+		a.Close()
+	}
 }

@@ -94,6 +94,9 @@ func mapWorks(path string) bool {
 // journal records beyond the index either reached its place, and is entered,
 // or did not, and is voided.
 func (a *Archive) recover() error {
+	if err := a.missJournals(); err != nil {
+		return err
+	}
 	for _, m := range a.sortedMailboxes() {
 		whole, err := m.replay()
 		if err != nil {
@@ -121,12 +124,62 @@ func (a *Archive) recover() error {
 			return err
 		}
 	}
-	if !a.freshIndex {
+	if !a.freshIndex && !a.forgot {
 		return nil
 	}
 	// Only now may the next Open take what is behind the index for unfinished.
-	a.freshIndex = false
+	a.freshIndex, a.forgot = false, false
 	return a.index.Update(func(tx *dedupe.Tx) error { return tx.SetWhole(true) })
+}
+
+// missJournals finds mailboxes that the index knows and whose journal is gone.
+// Their messages are taken up anew from their files.
+func (a *Archive) missJournals() error {
+	gone := map[uint32]int{}
+	err := a.index.View(func(tx *dedupe.Tx) error {
+		for _, id := range tx.Mailboxes() {
+			if a.byID[id] != nil {
+				continue
+			}
+			gone[id] = 0
+			if err := tx.Entries(id, func(dedupe.Entry) error { gone[id]++; return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || len(gone) == 0 {
+		return err
+	}
+	for id, n := range gone {
+		if n > 0 {
+			a.note(NoteDamagedJournal, journalName(id), n)
+		}
+	}
+	known := a.nextID
+	if err := a.adoptMailboxes(); err != nil {
+		return err
+	}
+	for id := known; id < a.nextID; id++ {
+		m := a.byID[id]
+		if err := m.store.look(false); err != nil {
+			return err
+		}
+		if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
+			return err
+		}
+	}
+	return a.index.Update(func(tx *dedupe.Tx) error {
+		for id := range gone {
+			if a.byID[id] != nil {
+				continue // its number was given again
+			}
+			if err := tx.Forget(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // replayChunk bounds the records of one index transaction.
@@ -165,7 +218,7 @@ func (m *Mailbox) replay() (whole bool, err error) {
 		}
 		a.note(NoteIndexRebuilt, name, 1)
 		p = dedupe.Progress{}
-		fresh, a.freshIndex = true, true
+		fresh, a.forgot = true, true
 	}
 	m.nextSeq, m.journalEnd = p.Records+1, p.Journal
 	if p.Journal == fi.Size() {

@@ -1,9 +1,7 @@
 package archive
 
 import (
-	"errors"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -11,7 +9,7 @@ import (
 // syncfsTrusted lists the file systems whose syncfs waits for data and
 // reports write errors (with Linux 5.8 or later, by errseq on the descriptor).
 // Others, FUSE and the network ones above all, are synced file by file.
-var syncfsTrusted = map[int64]bool{
+var syncfsTrusted = map[uint32]bool{
 	0xEF53:     true, // ext4
 	0x58465342: true, // XFS
 	0x9123683E: true, // btrfs
@@ -32,7 +30,7 @@ func openWhole(root *os.Root) *os.File {
 		return nil
 	}
 	var st unix.Statfs_t
-	if unix.Fstatfs(int(f.Fd()), &st) != nil || !syncfsTrusted[int64(st.Type)] {
+	if unix.Fstatfs(int(f.Fd()), &st) != nil || !syncfsTrusted[uint32(st.Type)] {
 		f.Close()
 		return nil
 	}
@@ -55,23 +53,6 @@ func atLeast(release string, major, minor int) bool {
 }
 
 func syncFS(f *os.File) error { return os.NewSyscallError("syncfs", unix.Syncfs(int(f.Fd()))) }
-
-func syncFile(f *os.File) error { return f.Sync() }
-
-func syncDirHandle(f *os.File) error {
-	err := f.Sync()
-	// QUIRK(FUSE, CIFS): folders cannot be synced there, which is said with one of these.
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		return nil
-	}
-	return err
-}
-
-func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
-
-func renameDurable(d *disk, from, to string) error {
-	return d.root.Rename(filepath.FromSlash(from), filepath.FromSlash(to))
-}
 
 // foreignFS reports a file system of another world (FAT, exFAT, NTFS, SMB),
 // where mbox is the better format and a colon is no part of a name.

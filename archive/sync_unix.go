@@ -1,4 +1,4 @@
-//go:build unix && !linux
+//go:build unix
 
 package archive
 
@@ -10,15 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func openWhole(*os.Root) *os.File { return nil }
-
-func syncFS(*os.File) error { return errors.ErrUnsupported }
-
-// syncFile: os.File.Sync is F_FULLFSYNC on macOS.
+// syncFile: on macOS os.File.Sync is F_FULLFSYNC.
 func syncFile(f *os.File) error { return f.Sync() }
 
 func syncDirHandle(f *os.File) error {
 	err := f.Sync()
+	// QUIRK(FUSE, CIFS): folders cannot be synced there, which is said with one of these.
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		return nil
 	}

@@ -10,10 +10,6 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-func openWhole(*os.Root) *os.File { return nil }
-
-func syncFS(*os.File) error { return errors.ErrUnsupported }
-
 func syncFile(f *os.File) error { return f.Sync() } // FlushFileBuffers
 
 // syncDirHandle: Windows has no sync of a folder; renameDurable writes through.

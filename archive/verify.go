@@ -3,6 +3,7 @@ package archive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"time"
@@ -120,6 +121,9 @@ func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64))
 	var altered, lost []dedupe.Entry
 	unproved := map[uint32]bool{}
 	err := m.a.index.View(func(tx *dedupe.Tx) error {
+		if err := m.compareJournal(tx); err != nil {
+			return err
+		}
 		if err := tx.AllOrigins(m.id, func(b dedupe.Bound) {
 			if b.NotCompared {
 				unproved[b.Seq] = true
@@ -134,6 +138,9 @@ func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64))
 			v.Messages++
 			recorded[m.recordKey(e)] = true
 			equal, err := m.holds(e)
+			if !errors.Is(err, fs.ErrNotExist) {
+				v.Octets += e.Length
+			}
 			switch {
 			case errors.Is(err, fs.ErrNotExist):
 				lost = append(lost, e)
@@ -149,7 +156,6 @@ func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64))
 					v.NotCompared++
 				}
 			}
-			v.Octets += e.Length
 			read(e.Length)
 			return nil
 		})
@@ -175,6 +181,53 @@ func (m *Mailbox) recordKey(e dedupe.Entry) string {
 		return offsetKey(e.Offset)
 	}
 	return e.Where
+}
+
+// compareJournal demands that the index knows each message that the journal
+// tells of, as far as it has followed it: what the index misses, nobody would
+// ask after. Lines that cannot be read any more are noted.
+func (m *Mailbox) compareJournal(tx *dedupe.Tx) error {
+	f, err := m.a.fs.open(journalName(m.id))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var there []bool // by number
+	var highest uint32
+	_, bad, err := readJournal(io.LimitReader(f, tx.Progress(m.id).Journal), 0, func(r *record, _ int64) error {
+		switch r.Type {
+		case "message":
+			seq := r.number(&highest)
+			for int(seq) >= len(there) {
+				there = append(there, false)
+			}
+			there[seq] = true
+		case "void":
+			for _, seq := range r.Void {
+				if int(seq) < len(there) {
+					there[seq] = false
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if bad > 0 {
+		m.a.note(NoteDamagedJournal, journalName(m.id), bad)
+		return nil // what a lost "void" took back is not known
+	}
+	for seq, ok := range there {
+		if !ok {
+			continue
+		}
+		if _, ok := tx.Entry(m.id, uint32(seq)); !ok {
+			m.a.index.Distrust() // and so made anew by the next Open
+			return &Error{Code: CodeDamaged, Path: indexFile, Text: fmt.Sprintf("message %d of %s is missing in it", seq, m.path)}
+		}
+	}
+	return nil
 }
 
 // readable reports whether the archive's disk is still there.
