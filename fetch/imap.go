@@ -72,6 +72,7 @@ type imapSource struct {
 	names map[string]string   // Mailbox.Name -> the library's name
 	flags map[string][]string // interned lists of flags, by their joined spelling
 	key   []byte
+	ahead imapAhead
 }
 
 // connect opens a session that outlives ctx, but not if ctx ends meanwhile.
@@ -113,6 +114,7 @@ func (s *imapSource) lose() {
 	s.m.Drop()
 	s.end()
 	s.m, s.examined = nil, ""
+	s.ahead.sent, s.ahead.streak = nil, 0
 }
 
 // use prepares for commands that ctx can interrupt. release must be called after
@@ -163,6 +165,7 @@ func (s *imapSource) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 		return nil, err
 	}
 	defer release()
+	s.forget()
 	items := &imap.StatusOptions{
 		NumMessages: true, UIDNext: true, UIDValidity: true,
 		HighestModSeq: s.m.Has(imap.CapCondStore),
@@ -189,6 +192,7 @@ func (s *imapSource) Mailboxes(ctx context.Context) ([]Mailbox, error) {
 	if err := s.statuses(ctx, boxes, items); err != nil {
 		return nil, err
 	}
+	s.ahead.know(boxes, s.names)
 	return boxes, nil
 }
 
@@ -345,17 +349,23 @@ func (s *imapSource) statuses(ctx context.Context, boxes []Mailbox, items *imap.
 	return nil
 }
 
+// libraryName returns the name by which the library knows m.
+func (s *imapSource) libraryName(m Mailbox) string {
+	if name, ok := s.names[m.Name]; ok {
+		return name
+	}
+	return m.Name
+}
+
 // examine opens m for reading and returns its state.
 func (s *imapSource) examine(ctx context.Context, m Mailbox) (State, error) {
-	name, ok := s.names[m.Name]
-	if !ok {
-		name = m.Name
-	}
+	name := s.libraryName(m)
 	if _, _, sendable := session.MailboxName(name); !sendable {
 		return State{}, &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "mailbox-name-unsendable"}
 	}
 	s.examined = ""
-	d, err := s.m.Client.Select(name, &imap.SelectOptions{ReadOnly: true, CondStore: s.m.Has(imap.CapCondStore)}).Wait()
+	o := &imap.SelectOptions{ReadOnly: true, CondStore: s.m.Has(imap.CapCondStore)}
+	d, err := s.m.Client.Select(name, o).Wait()
 	if err != nil {
 		return State{}, s.err(ctx, err)
 	}
@@ -376,21 +386,26 @@ func (s *imapSource) examine(ctx context.Context, m Mailbox) (State, error) {
 		if st.UIDNext == 0 {
 			st.UIDNext = uint32(again.UIDNext)
 		}
+		if len(s.ahead.sent) > 0 {
+			// The STATUS was not what had been sent ahead, and another mailbox is open.
+			s.ahead.sent = nil
+			if _, err := s.m.Client.Select(name, o).Wait(); err != nil {
+				return State{}, s.err(ctx, err)
+			}
+		}
 	}
 	if st.UIDValidity == 0 {
 		return State{}, &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "uidvalidity-missing"}
 	}
-	s.examined, s.state = name, st
+	if s.state = st; len(s.ahead.sent) == 0 {
+		s.examined = name
+	}
 	return st, nil
 }
 
 // reexamine makes sure that m is open, with the UIDVALIDITY of state.
 func (s *imapSource) reexamine(ctx context.Context, m Mailbox, state State) error {
-	name, ok := s.names[m.Name]
-	if !ok {
-		name = m.Name
-	}
-	if s.examined == "" || s.examined != name {
+	if !s.isOpen(m) {
 		if _, err := s.examine(ctx, m); err != nil {
 			return err
 		}

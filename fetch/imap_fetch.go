@@ -25,6 +25,8 @@ const (
 // Fetch fetches the messages want of m.
 func (s *imapSource) Fetch(ctx context.Context, m Mailbox, state State, want []Listed, fn func(Listed, io.Reader) error) ([]Failure, error) {
 	j := &imapJob{s: s, ctx: ctx, m: m, state: state}
+	b := s.ahead.box(m)
+	j.whole = b != nil && b.uids != nil && len(want) == b.count
 	j.each = func(w *imapWant, body *imapBody) error { return fn(w.l, body) }
 	return j.run(want)
 }
@@ -82,6 +84,19 @@ func (w *imapWindow) rest() []*imapWant {
 	return rest
 }
 
+// uids returns what is wanted as a set.
+func (w *imapWindow) uids() (set imap.UIDSet) {
+	for i := 0; i < len(w.want); {
+		k := i
+		for k+1 < len(w.want) && w.want[k+1].uid == w.want[k].uid+1 {
+			k++
+		}
+		set = append(set, imap.UIDRange{Start: w.want[i].uid, Stop: w.want[k].uid})
+		i = k + 1
+	}
+	return set
+}
+
 func (w *imapWindow) find(uid imap.UID) *imapWant {
 	i, ok := slices.BinarySearchFunc(w.want, uid, func(m *imapWant, uid imap.UID) int { return cmp.Compare(m.uid, uid) })
 	if !ok {
@@ -97,6 +112,7 @@ type imapJob struct {
 	m     Mailbox
 	state State
 	heads bool
+	whole bool // all that was listed is wanted
 	each  func(*imapWant, *imapBody) error
 
 	queue  []*imapWindow
@@ -106,6 +122,7 @@ type imapJob struct {
 
 	flights []*imapFlight
 	events  chan imapEvent
+	topped  bool
 	brought int // messages that the present session brought
 	barren  int // sessions in a row that brought none
 }
@@ -219,12 +236,15 @@ func (j *imapJob) session() error {
 		return err
 	}
 	defer release()
+	j.begin()
 	if err := j.s.reexamine(j.ctx, j.m, j.state); err != nil {
 		return err
 	}
 	j.events = make(chan imapEvent)
 	for {
-		j.send()
+		if err := j.send(); err != nil {
+			return err
+		}
 		if len(j.flights) == 0 {
 			break
 		}
@@ -242,13 +262,30 @@ func (j *imapJob) session() error {
 	return j.lookAgain()
 }
 
+// begin sends the first commands in one flight.
+func (j *imapJob) begin() {
+	var first *session.Ahead
+	for _, w := range slices.Concat(j.queue, j.aside) {
+		if rest := w.rest(); len(rest) > 0 {
+			f := session.FetchAhead((&imapWindow{want: rest}).uids(), bodyOptions(j.heads))
+			first = &f
+			break
+		}
+	}
+	walk := walkFetch
+	if j.heads || !j.whole {
+		walk = walkPart
+	}
+	j.s.begin(walk, j.m, first)
+}
+
 // send keeps the line busy.
-func (j *imapJob) send() {
+func (j *imapJob) send() error {
 	var octets int64
 	for _, f := range j.flights {
 		octets += f.w.octets()
 		if f.w.aside {
-			return
+			return nil
 		}
 	}
 	for len(j.queue) > 0 && len(j.flights) < imapWindowsAhead && (len(j.flights) < 2 || octets < j.s.o.FetchOctets) {
@@ -257,17 +294,43 @@ func (j *imapJob) send() {
 		if w.want = w.rest(); len(w.want) == 0 {
 			continue
 		}
+		if there, err := j.back(w); err != nil || !there {
+			j.queue = append([]*imapWindow{w}, j.queue...)
+			return err
+		}
 		octets += w.octets()
 		j.flights = append(j.flights, j.fly(w))
 	}
 	for len(j.flights) == 0 && len(j.aside) > 0 {
 		w := j.aside[0]
 		j.aside = j.aside[1:]
-		if w.want = w.rest(); len(w.want) > 0 {
-			w.aside = true
-			j.flights = append(j.flights, j.fly(w))
+		if w.want = w.rest(); len(w.want) == 0 {
+			continue
 		}
+		if _, err := j.back(w); err != nil {
+			j.aside = append([]*imapWindow{w}, j.aside...)
+			return err
+		}
+		w.aside = true
+		j.flights = append(j.flights, j.fly(w))
 	}
+	if !j.topped && !j.heads && len(j.queue) == 0 && len(j.flights) > 0 && len(j.aside) == 0 {
+		j.topped = true
+		j.s.topUp()
+	}
+	return nil
+}
+
+// back makes sure that the FETCH for w is answered out of the right mailbox. It
+// returns false if there are answers to be waited for first.
+func (j *imapJob) back(w *imapWindow) (bool, error) {
+	if j.s.m.Next(session.FetchAhead(w.uids(), bodyOptions(j.heads))) || j.s.isOpen(j.m) {
+		return true, nil
+	}
+	if len(j.flights) > 0 {
+		return false, nil
+	}
+	return true, j.s.back(j.ctx, j.m, j.state.UIDValidity)
 }
 
 // message deals with one FETCH response.
@@ -348,6 +411,12 @@ func (j *imapJob) landed(f *imapFlight) error {
 		j.abandon()
 		return e
 	}
+	if f.early {
+		// QUIRK(conceivable): as in a listing, the FETCH is judged too early.
+		j.s.ahead.never = true
+		j.queue = append([]*imapWindow{{want: rest}}, j.queue...)
+		return nil
+	}
 	if len(rest) == 1 {
 		rest[0].why = e
 		j.missing(rest)
@@ -425,6 +494,9 @@ func (j *imapJob) broken(err error, f *imapFlight, w *imapWant) error {
 func (j *imapJob) lookAgain() error {
 	if len(j.absent) == 0 || j.heads {
 		return nil
+	}
+	if err := j.s.back(j.ctx, j.m, j.state.UIDValidity); err != nil {
+		return err
 	}
 	// NOOP lets the server say what was expunged meanwhile (RFC 3501 §6.1.2).
 	if err := j.s.m.Client.Noop().Wait(); err != nil {

@@ -24,6 +24,8 @@ type imapFlight struct {
 	err  error         // how the command ended; set before its last event
 	torn *imapBody     // the body in which the session ended; set before quit
 	m    *session.IMAP
+
+	early bool // it was sent ahead
 }
 
 // imapEvent is a message, or the end of a command if msg is nil.
@@ -32,32 +34,26 @@ type imapEvent struct {
 	msg *imapclient.FetchMessageData
 }
 
-// fly sends the FETCH for a window.
-func (j *imapJob) fly(w *imapWindow) *imapFlight {
-	var set imap.UIDSet
-	for i := 0; i < len(w.want); {
-		k := i
-		for k+1 < len(w.want) && w.want[k+1].uid == w.want[k].uid+1 {
-			k++
-		}
-		set = append(set, imap.UIDRange{Start: w.want[i].uid, Stop: w.want[k].uid})
-		i = k + 1
-	}
+// bodyOptions asks for bodies, or for their headers.
+func bodyOptions(heads bool) *imap.FetchOptions {
 	section := &imap.FetchItemBodySection{Peek: true}
-	if j.heads {
+	if heads {
 		section.Specifier = imap.PartSpecifierHeader
 	}
+	return &imap.FetchOptions{UID: true, InternalDate: !heads, BodySection: []*imap.FetchItemBodySection{section}}
+}
+
+// fly sends the FETCH for a window.
+func (j *imapJob) fly(w *imapWindow) *imapFlight {
 	f := &imapFlight{
 		w:    w,
 		m:    j.s.m,
 		next: make(chan struct{}, 1),
 		quit: make(chan struct{}),
 		over: make(chan struct{}),
-		cmd: j.s.m.Client.Fetch(set, &imap.FetchOptions{
-			UID:          true,
-			InternalDate: !j.heads,
-			BodySection:  []*imap.FetchItemBodySection{section},
-		}),
+
+		early: j.s.m.Next(session.FetchAhead(w.uids(), bodyOptions(j.heads))),
+		cmd:   j.s.m.Client.Fetch(w.uids(), bodyOptions(j.heads)),
 	}
 	go f.pump(j.events)
 	return f

@@ -2,6 +2,7 @@ package fetch
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 
@@ -45,9 +46,12 @@ func uidSets(uids []imap.UID) []imap.UIDSet {
 type imapListing struct {
 	s       *imapSource
 	ctx     context.Context
+	m       Mailbox
+	st      State
 	fn      func(Listed) error
 	seen    imap.UIDSet
 	count   uint32
+	size    int64
 	unsized []imap.UID // listed without a size: asked for again
 }
 
@@ -58,19 +62,34 @@ func (s *imapSource) List(ctx context.Context, m Mailbox, fn func(Listed) error)
 		return State{}, err
 	}
 	defer release()
+	s.begin(walkList, m, listAhead(m))
 	st, err := s.examine(ctx, m)
-	if err != nil || st.Messages == 0 {
+	if err != nil {
 		return st, err
 	}
-	l := &imapListing{s: s, ctx: ctx, fn: fn}
-	if err := l.run(); err != nil {
+	l := &imapListing{s: s, ctx: ctx, m: m, st: st, fn: fn}
+	if st.Messages == 0 {
+		s.topUp()
+	} else if err := l.run(); err != nil {
 		return st, err
+	}
+	if b := s.ahead.box(m); b != nil {
+		b.uids, b.count, b.size = nil, int(l.count), l.size
+		if b.count <= s.o.FetchCount && b.size <= min(imapOctetsAhead, s.o.FetchOctets) {
+			b.uids = l.seen
+		}
 	}
 	return st, nil
 }
 
 func (l *imapListing) run() error {
-	if err := l.fetch(everyUID(), true); err != nil {
+	if err := l.first(); err != nil {
+		return err
+	}
+	if len(l.unsized) == 0 && !l.short() {
+		return nil
+	}
+	if err := l.s.back(l.ctx, l.m, l.st.UIDValidity); err != nil {
 		return err
 	}
 	if err := l.sizes(); err != nil {
@@ -102,6 +121,30 @@ func (l *imapListing) run() error {
 	return nil
 }
 
+// first lists the mailbox for the first time.
+func (l *imapListing) first() error {
+	early := l.s.m.Next(session.FetchAhead(everyUID(), listOptions()))
+	if !early {
+		if err := l.s.back(l.ctx, l.m, l.st.UIDValidity); err != nil {
+			return err
+		}
+	}
+	cmd := l.s.m.Client.Fetch(everyUID(), listOptions())
+	l.s.topUp()
+	err := l.take(cmd, true)
+	var e *session.Error
+	if !early || !errors.As(err, &e) || e.Class != session.ClassRefused || l.s.m == nil || l.count > 0 {
+		return err
+	}
+	// QUIRK(conceivable): the FETCH is judged before the EXAMINE in front of it has
+	// opened the mailbox.
+	l.s.ahead.never = true
+	if err := l.s.back(l.ctx, l.m, l.st.UIDValidity); err != nil {
+		return err
+	}
+	return l.fetch(everyUID(), true)
+}
+
 // short reports whether fewer messages were listed than the mailbox has by the
 // server's latest EXISTS and EXPUNGE.
 func (l *imapListing) short() bool {
@@ -109,9 +152,17 @@ func (l *imapListing) short() bool {
 	return b != nil && l.count < b.NumMessages
 }
 
-// fetch lists set. Messages without a size are left for sizes if defer is true.
+// fetch lists set. Messages without a size are left for sizes if sizesLater is
+// true.
 func (l *imapListing) fetch(set imap.UIDSet, sizesLater bool) error {
-	cmd := l.s.m.Client.Fetch(set, &imap.FetchOptions{UID: true, Flags: true, RFC822Size: true})
+	return l.take(l.s.m.Client.Fetch(set, listOptions()), sizesLater)
+}
+
+func listOptions() *imap.FetchOptions {
+	return &imap.FetchOptions{UID: true, Flags: true, RFC822Size: true}
+}
+
+func (l *imapListing) take(cmd *imapclient.FetchCommand, sizesLater bool) error {
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 		if err := l.message(msg, sizesLater); err != nil {
 			l.s.abandon(cmd)
@@ -149,6 +200,10 @@ func (l *imapListing) message(msg *imapclient.FetchMessageData, sizesLater bool)
 func (l *imapListing) give(uid imap.UID, m Listed) error {
 	l.seen.AddNum(uid)
 	l.count++
+	if m.Size < 0 {
+		l.size += imapUnknownSize
+	}
+	l.size += max(m.Size, 0)
 	return l.fn(m)
 }
 
@@ -192,6 +247,17 @@ func (s *imapSource) Changes(ctx context.Context, m Mailbox, last State, fn func
 		return State{}, err
 	}
 	defer release()
+	var ahead *session.Ahead
+	o := &imap.FetchOptions{UID: true, Flags: true}
+	if m.Status != nil && m.Status.Messages > 0 && m.Status.HighestModSeq == 0 {
+		f := session.FetchAhead(everyUID(), o)
+		ahead = &f
+	} else if m.Status != nil && last.HighestModSeq > 0 && m.Status.HighestModSeq != last.HighestModSeq {
+		o.ChangedSince = last.HighestModSeq
+		f := session.FetchAhead(everyUID(), o)
+		ahead = &f
+	}
+	s.begin(walkChanges, m, ahead)
 	st, err := s.examine(ctx, m)
 	if err != nil {
 		return st, err
@@ -206,7 +272,8 @@ func (s *imapSource) Changes(ctx context.Context, m Mailbox, last State, fn func
 	if st.Messages == 0 || since > 0 && since == st.HighestModSeq {
 		return st, nil
 	}
-	cmd := s.m.Client.Fetch(everyUID(), &imap.FetchOptions{UID: true, Flags: true, ChangedSince: since})
+	o.ChangedSince = since
+	cmd := s.m.Client.Fetch(everyUID(), o)
 	for msg := cmd.Next(); msg != nil; msg = cmd.Next() {
 		var uid imap.UID
 		var l Listed

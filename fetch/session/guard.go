@@ -64,19 +64,23 @@ type guard struct {
 	flag   []byte // a list of flags
 	held   []heldPart
 	dates  map[uint32][]byte // INTERNALDATEs that came ahead of their bodies
+	first  []byte            // first line of a response whose turn has not come
+	early  bool              // first is such a line
 
 	wmu     sync.Mutex
 	pending []byte // a command line that is not complete yet
 	sending []byte
 	litOut  int64 // octets of a literal the library is still to write
 	inside  bool  // the next line goes on with a command after a literal
+	aheads  int   // commands sent ahead so far
 
 	mu     sync.Mutex
 	cmds   []sentCommand
 	wants  wants
 	conts  int // continuation requests the library waits for
 	words  guardWords
-	broken error // the first failure that came out of Read
+	broken error     // the first failure that came out of Read
+	turned sync.Cond // the state of a command sent ahead has changed
 }
 
 // guardWords is what the server said in words, latest first kept.
@@ -87,7 +91,9 @@ type guardWords struct {
 }
 
 func newGuard(nc net.Conn, br *bufio.Reader) *guard {
-	return &guard{Conn: nc, br: br}
+	g := &guard{Conn: nc, br: br}
+	g.turned.L = &g.mu
+	return g
 }
 
 // preface makes the guard say something to the library before it passes on
@@ -144,7 +150,7 @@ func (g *guard) responses() error {
 			g.out = g.out[:mark]
 			return err
 		}
-		if g.left > 0 || len(g.held) > 0 || len(g.out) >= 4096 {
+		if g.left > 0 || len(g.held) > 0 || len(g.out) >= 4096 || g.early {
 			return nil
 		}
 		next, _ := g.br.Peek(g.br.Buffered())
@@ -331,7 +337,12 @@ func (g *guard) drop(kind string, line []byte) error {
 }
 
 // kill makes every further Read fail at once.
-func (g *guard) kill() { g.dead.Store(true) }
+func (g *guard) kill() {
+	g.dead.Store(true)
+	g.mu.Lock()
+	g.turned.Broadcast()
+	g.mu.Unlock()
+}
 
 // Close closes the connection. The library's reader calls it at its end.
 func (g *guard) Close() error {

@@ -10,6 +10,10 @@ type sentCommand struct {
 	tag  string
 	ours bool // not the library's: its answers are taken out of the stream
 	w    wants
+
+	ahead aheadState
+	text  string // of a command sent ahead, as the library spells it
+	as    string // the library's tag for it, once claimed
 }
 
 // wants is what the commands in flight wait for.
@@ -22,6 +26,7 @@ type wants struct {
 	statuses   bool
 	searches   bool
 	others     bool // ENABLE, NAMESPACE, GETQUOTA and GETQUOTAROOT
+	unclaimed  bool // the command that is being answered was forgotten
 }
 
 func (w *wants) add(o wants) {
@@ -39,6 +44,9 @@ func (w *wants) add(o wants) {
 func (g *guard) wanted() wants {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if len(g.cmds) > 0 && g.cmds[0].ahead == forgotten {
+		return wants{unclaimed: true}
+	}
 	return g.wants
 }
 
@@ -65,7 +73,9 @@ func (g *guard) completed(tag []byte) (c sentCommand, known bool) {
 	if known {
 		g.wants = wants{}
 		for _, other := range g.cmds {
-			g.wants.add(other.w)
+			if other.ahead == notAhead || other.ahead == claimed {
+				g.wants.add(other.w)
+			}
 		}
 		// Under the lock, so that a command that is being sent cannot come between.
 		if len(g.cmds) == 0 && g.owe != nil {
@@ -128,8 +138,10 @@ func (g *guard) commandLine(line []byte) error {
 		tag := string(s.upToSpace())
 		s.spaces()
 		if !s.end() {
-			c := sentCommand{tag: tag, w: commandWants(s.rest())}
-			g.expect(c)
+			if g.claim(tag, s.rest()) {
+				return nil
+			}
+			g.expect(sentCommand{tag: tag, w: commandWants(s.rest())})
 		}
 	}
 	n, sync, isLiteral := trailingLiteral(line)

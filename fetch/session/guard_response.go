@@ -14,11 +14,19 @@ func syntaxError(reason string) error { return failure(ClassProtocol, reason, ni
 // g.out, which may be nothing. If it has a body, it returns when the body's turn
 // has come.
 func (g *guard) response() error {
-	g.spent, g.limit = 0, guardTextMax
-	b, err := g.line()
-	if err != nil {
-		return err
+	if !g.early {
+		g.spent, g.limit = 0, guardTextMax
+		var err error
+		if g.first, err = g.line(); err != nil {
+			return err
+		}
 	}
+	// What is ready to be read must be read first: the library may be waiting for
+	// it before it goes on.
+	if g.early = !g.turn(len(g.out) == 0); g.early {
+		return nil
+	}
+	b := g.first
 	w := g.wanted() // not before: the command may have been sent while the line was waited for
 	g.seg = segment{b: b}
 	g.seg.spaces()
@@ -85,8 +93,11 @@ func (g *guard) tagged() error {
 		return syntaxError("response-garbage")
 	}
 	cmd, known := g.completed(tag)
-	if !known || cmd.ours {
+	if !known || cmd.ours || cmd.ahead == waiting || cmd.ahead == forgotten {
 		return g.drop("tagged", g.seg.b)
+	}
+	if cmd.ahead == claimed {
+		tag = []byte(cmd.as)
 	}
 	g.dates = nil
 	g.emit(tag)
@@ -107,6 +118,9 @@ func (g *guard) untagged(w wants) error {
 		g.seg.spaces()
 	}
 	kind := g.seg.word()
+	if w.unclaimed && !equalFold(kind, "BYE") {
+		return g.unclaimed(kind, numbered)
+	}
 	if numbered {
 		return g.numbered(w, uint32(number), kind)
 	}
