@@ -266,22 +266,27 @@ func (g *guard) bodyItem(item string) (stop bool, err error) {
 		if err := g.hold(announced, n); err != nil {
 			return false, err
 		}
-		return false, g.nextSegment()
+		return false, g.behindBody()
 	}
 	g.fetchHead()
 	g.itemSpace()
 	g.out = append(g.out, announced...)
 	if n == 0 {
-		if err := g.nextSegment(); err != nil {
-			return false, err
-		}
-		if c := g.seg.peek(); c != ' ' && c != ')' {
-			return false, syntaxError("literal-mismatch")
-		}
-		return false, nil
+		return false, g.behindBody()
 	}
 	g.left = n
 	return true, nil
+}
+
+// behindBody goes on with the line behind a body that is not to be passed.
+func (g *guard) behindBody() error {
+	if err := g.nextSegment(); err != nil {
+		return err
+	}
+	if c := g.seg.peek(); c != ' ' && c != ')' {
+		return syntaxError("literal-mismatch")
+	}
+	return nil
 }
 
 // mustHold reports whether a body has to wait because the library, which hands

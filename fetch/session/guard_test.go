@@ -231,6 +231,7 @@ func TestGuardRefuses(t *testing.T) {
 		{"body cut", askBodies, "* 1 FETCH (UID 5 INTERNALDATE NIL BODY[] {9}\r\nabc", ClassNetwork, "literal-short", "* 1 FETCH (UID 5 BODY[] {9}\r\nabc"},
 		{"body cut before its last octet", askBodies, "* 1 FETCH (UID 5 INTERNALDATE NIL BODY[] {4}\r\nabc", ClassNetwork, "literal-short", "* 1 FETCH (UID 5 BODY[] {4}\r\nabc"},
 		{"held body cut", askBodies, "* 1 FETCH (BODY[] {9}\r\nabc", ClassNetwork, "literal-short", ""},
+		{"held body longer than announced", askBodies, "* 1 FETCH (UID 5 BODY[] {3}\r\nabcdef)\r\n", ClassProtocol, "literal-mismatch", ""},
 		{"end after the body", askBodies, "* 1 FETCH (UID 5 INTERNALDATE NIL BODY[] {3}\r\nabc", ClassNetwork, "closed", "* 1 FETCH (UID 5 BODY[] {3}\r\nab"},
 		{"body longer than announced", askBodies, "* 1 FETCH (UID 5 INTERNALDATE NIL BODY[] {3}\r\nabcdef)\r\n", ClassProtocol, "literal-mismatch", "* 1 FETCH (UID 5 BODY[] {3}\r\nab"},
 		{"body longer by a line end", askBodies, "* 1 FETCH (UID 5 INTERNALDATE NIL BODY[] {3}\r\nabc\r\n)\r\n", ClassProtocol, "literal-mismatch", "* 1 FETCH (UID 5 BODY[] {3}\r\nab"},
