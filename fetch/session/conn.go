@@ -18,13 +18,21 @@ const (
 
 	connBuffer = 64 << 10 // octets; also the bound of readLine
 	writeChunk = 32 << 10 // octets that must leave within one IdleTimeout
+
+	// A server that owes an answer and brings less than dripOctets in dripTime of
+	// waiting is silent, though it never is for an IdleTimeout: a modem of
+	// 56 kbit/s brings that in a hundredth of a second, and a server that prepares
+	// a large answer and says so, a line in each IdleTimeout, brings it too.
+	dripOctets = 64
+	dripTime   = 10 * time.Minute
 )
 
 // conn is the transport of one session: TCP, with TLS from the start or from
 // startTLS on. It is the net.Conn that the protocol libraries are given.
 //
 // It keeps time itself: while an answer is owed, each Read must bring an octet
-// within IdleTimeout; between commands it waits for ever. Deadlines that a
+// within IdleTimeout, and all together dripOctets within dripTime; between
+// commands it waits for ever. Deadlines that a
 // library sets are ignored, because theirs are absolute and would fail a slow
 // line or a slow disk. When the context it was dialled with ends, it is closed,
 // and what was waiting returns ctx.Err(). All other failures are *Error, but for
@@ -43,6 +51,10 @@ type conn struct {
 	owed  bool
 	cause error // why we closed it: ctx.Err(), or net.ErrClosed
 	first error // the first failure of a read or write
+
+	since   time.Time     // the server is waited for; or something was written to it
+	waited  time.Duration // for the last brought octets
+	brought int
 
 	read, written atomic.Int64
 
@@ -189,8 +201,12 @@ func (w wire) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	nc := c.nc
 	c.arm()
+	c.since = time.Now()
 	c.mu.Unlock()
 	n, err := nc.Read(p)
+	if c.drips(n) && err == nil {
+		err = temporary(ClassNetwork, "silent", errDrips)
+	}
 	if n > 0 {
 		total := c.read.Add(int64(n))
 		if t := c.s.Trace; t != nil && t.Octets != nil {
@@ -201,6 +217,27 @@ func (w wire) Read(p []byte) (int, error) {
 		err = c.broken(err)
 	}
 	return n, err
+}
+
+var errDrips = errors.New("next to nothing came for a long time")
+
+// drips takes note of n octets read, and reports whether far too few came while
+// an answer was owed. Time in which nobody reads does not count.
+func (c *conn) drips(n int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.owed {
+		c.waited, c.brought = 0, 0
+		return false
+	}
+	c.waited += time.Since(c.since)
+	c.brought += n
+	if c.waited < max(dripTime, 5*c.idle) {
+		return false
+	}
+	few := c.brought < dripOctets
+	c.waited, c.brought = 0, 0
+	return few
 }
 
 // broken classifies an I/O failure and remembers the first one.
@@ -278,6 +315,8 @@ func (c *conn) Write(p []byte) (int, error) {
 		nc := c.nc
 		c.owed = true
 		c.arm()
+		// While something leaves, nothing need come.
+		c.since, c.waited, c.brought = time.Now(), 0, 0
 		nc.SetWriteDeadline(time.Now().Add(c.idle))
 		c.mu.Unlock()
 		n, err := nc.Write(p[sent:min(len(p), sent+writeChunk)])
