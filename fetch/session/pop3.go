@@ -354,7 +354,7 @@ func (p *POP3) refusal(words string, class Class, reason string) *Error {
 	case code == "AUTH" || strings.HasPrefix(code, "AUTH/"):
 		e.Class, e.Reason = ClassAuth, "refused"
 	default:
-		if class, reason, ok := milder(words); ok {
+		if class, reason, ok := milder(words, false); ok {
 			e.Class, e.Reason, e.Temporary = class, reason, true
 		}
 	}
