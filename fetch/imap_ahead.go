@@ -138,17 +138,18 @@ func (s *imapSource) topUp() {
 		return
 	}
 	depth := min(1<<min(a.streak-1, 8), imapBoxesAhead)
-	messages, octets := 0, int64(0)
+	messages, ranges, octets := 0, 0, int64(0)
 	at := a.last
 	for _, i := range a.sent {
-		messages, octets, at = messages+a.messages(i), octets+a.boxes[i].size, i
+		b := &a.boxes[i]
+		messages, ranges, octets, at = messages+a.messages(i), ranges+len(b.uids), octets+b.size, i
 	}
 	for at = a.next(a.walk, at); at < len(a.boxes) && len(a.sent) < depth; at = a.next(a.walk, at) {
 		b := &a.boxes[at]
 		if b.m.Status == nil {
 			return
 		}
-		messages, octets = messages+a.messages(at), octets+b.size
+		messages, ranges, octets = messages+a.messages(at), ranges+len(b.uids), octets+b.size
 		var fetch *session.Ahead
 		switch a.walk {
 		case walkList:
@@ -157,7 +158,9 @@ func (s *imapSource) topUp() {
 			}
 			fetch = listAhead(b.m)
 		case walkFetch:
-			if b.uids == nil || octets > imapOctetsAhead {
+			// The commands must fit into what the system buffers: nobody reads answers
+			// while they are written.
+			if b.uids == nil || octets > imapOctetsAhead || ranges*uidRangeLength > uidSetLength {
 				return
 			}
 			f := session.FetchAhead(b.uids, bodyOptions(false))

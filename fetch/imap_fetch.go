@@ -207,7 +207,7 @@ func (j *imapJob) plan(want []Listed) {
 		w.want = append(w.want, m)
 		octets += size
 		if gap {
-			length += 22
+			length += uidRangeLength
 		}
 	}
 	if len(w.want) > 0 {

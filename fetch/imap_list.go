@@ -16,6 +16,9 @@ import (
 // more than 8192 octets (RFC 7162 §4).
 const uidSetLength = 4000
 
+// uidRangeLength is the length of a range: two numbers of ten digits, colon, comma.
+const uidRangeLength = 22
+
 // everyUID is 1:*.
 func everyUID() imap.UIDSet { return imap.UIDSet{imap.UIDRange{Start: 1}} }
 
@@ -31,7 +34,7 @@ func uidSets(uids []imap.UID) []imap.UIDSet {
 			j++
 		}
 		set = append(set, imap.UIDRange{Start: uids[i], Stop: uids[j]})
-		if length += 22; length > uidSetLength { // two numbers of ten digits, colon, comma
+		if length += uidRangeLength; length > uidSetLength {
 			sets, set, length = append(sets, set), nil, 0
 		}
 		i = j + 1
