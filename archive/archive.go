@@ -85,8 +85,8 @@ type Note struct {
 
 // The codes of Note.
 const (
-	NoteTornJournal    = "torn-journal"    // the unfinished end of a log was set aside
-	NoteDamagedJournal = "damaged-journal" // N lines inside a log cannot be read
+	NoteTornJournal    = "torn-journal"    // the unfinished end of a log was set aside, or a log that does not say whose it is
+	NoteDamagedJournal = "damaged-journal" // N lines inside a log cannot be read, or a log with N messages is gone
 	NoteTornMessage    = "torn-message"    // N unfinished messages were set aside; they were never reported as held
 	NoteIndexRebuilt   = "index-rebuilt"   // the index was missing or damaged and was built anew from files and journals
 	NoteIndexElsewhere = "index-elsewhere" // this file system cannot hold the index; it lies at Path

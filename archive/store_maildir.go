@@ -292,7 +292,8 @@ func (s *maildirStore) remark(marks []flagChange) error {
 				err = s.remarkOne(k)
 			}
 		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		// The journal has the flags; a name is not worth a run.
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !isInUse(err) {
 			return err
 		}
 	}

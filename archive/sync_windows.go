@@ -19,6 +19,11 @@ func isFull(err error) bool {
 	return errors.Is(err, windows.ERROR_DISK_FULL) || errors.Is(err, windows.ERROR_HANDLE_DISK_FULL)
 }
 
+// isInUse: another program has the file open, and does not let it be renamed.
+func isInUse(err error) bool {
+	return errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
+}
+
 // renameDurable: os.Root has no write-through rename. Both names were made or
 // escaped by us, and the folders were reached through the root before.
 func renameDurable(d *disk, from, to string) error {
