@@ -36,9 +36,9 @@ func (b *bar) columns() int {
 	return 80
 }
 
-// gauge is what progressbar writes beside the description: percentage, bar,
-// octets, rate and times.
-const gauge = 56
+// gauge is what progressbar writes beside the description: percentage and bar.
+// Octets, rate and time left stand in the description, in the reader's words.
+const gauge = 16
 
 // set shows the longest of texts that has room, and how many octets of size
 // have arrived once size is known.
@@ -64,8 +64,8 @@ func (b *bar) set(texts []string, octets, size int64) {
 	if b.p == nil {
 		b.clear()
 		b.p = progressbar.NewOptions64(size,
-			progressbar.OptionSetWriter(b.w), progressbar.OptionShowBytes(true), progressbar.OptionShowCount(),
-			progressbar.OptionShowTotalBytes(true), progressbar.OptionSetWidth(10), progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(true),
+			progressbar.OptionSetWriter(b.w), progressbar.OptionSetWidth(6),
+			progressbar.OptionSetElapsedTime(false), progressbar.OptionSetPredictTime(false),
 			progressbar.OptionSetRenderBlankState(false))
 	}
 	if size != b.p.GetMax64() {

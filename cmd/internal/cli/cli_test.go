@@ -246,13 +246,20 @@ func TestProgressOffTerminal(t *testing.T) {
 	o.Octets(1_000_000)
 	o.Message()
 	s.draw()
+	o.Octets(1_000_000)
+	s.first = s.first.Add(-2 * time.Second) // as if it had taken that long
+	s.draw()
+	s.track("home", 0).plan(fetch.Plan{Messages: 1, Octets: 1, Server: 1})
 	one.done()
 	s.stop()
 	for _, want := range []string{"office: 接続しています\n", "office: 送信済み を調べています（2/3）\n", "EXPIRE 0", "office: 2通を受信します（4.0 MB、サーバーには全部で 5通）",
-		"Ctrl-C", "office: 1/2通 ・ 1.0 MB / 4.0 MB ・ 毎秒 ", "残りおよそ"} {
+		"Ctrl-C", "office: 1/2通  1.0 MB / 4.0 MB\n", "office: 1/2通  2.0 MB / 4.0 MB  毎秒 500 kB  残り4秒\n", "home: 1通を受信します"} {
 		if !strings.Contains(err.String(), want) {
 			t.Errorf("%q is missing in:\n%s", want, err.String())
 		}
+	}
+	if n := strings.Count(err.String(), "Ctrl-C"); n != 1 {
+		t.Errorf("the way to stop is told %d times", n)
 	}
 	if strings.Contains(err.String(), "\r") {
 		t.Error("a bar was drawn off a terminal")

@@ -21,7 +21,7 @@ func (a *app) home(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.status(path, configured, 0); err != nil {
+	if err := a.status(path, configured, 0, true); err != nil {
 		return err
 	}
 	if a.opts.json || a.opts.quiet {

@@ -59,6 +59,7 @@ func (a *app) pull(ctx context.Context, s *site, byHand bool) error {
 	if err != nil {
 		return err
 	}
+	r.Where = true
 	return a.finish(r)
 }
 

@@ -26,7 +26,6 @@ const (
 type screen struct {
 	a        *app
 	terminal bool
-	began    time.Time
 	quit     chan struct{}
 	gone     chan struct{}
 
@@ -34,6 +33,9 @@ type screen struct {
 	tracks []*track
 	bar    *bar
 	asking bool
+	told   bool      // that a run may be stopped
+	first  time.Time // when octets were seen first: what comes before is waiting, not speed
+	before int64     // octets that had arrived by then
 }
 
 // track counts the progress of one account.
@@ -57,7 +59,6 @@ func (a *app) newScreen() *screen {
 
 // start begins to show progress; stop ends it and leaves the line clean.
 func (s *screen) start() {
-	s.began = time.Now()
 	s.a.showing.Store(s)
 	s.quit, s.gone = make(chan struct{}), make(chan struct{})
 	if s.a.opts.quiet {
@@ -160,6 +161,19 @@ func (t *track) plan(p fetch.Plan) {
 		return
 	}
 	t.s.line(text(phrase.PlanComing, phrase.Args{"N": p.Messages, "Time": t.s.a.p.Duration(estimate(p, t.rate))}))
+	if t.s.once() {
+		t.s.line(t.s.a.p.Text(phrase.PlanStop))
+	}
+}
+
+// once reports whether it is called for the first time: what holds for the
+// whole run is not said again for each of 200 accounts.
+func (s *screen) once() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	told := s.told
+	s.told = true
+	return !told
 }
 
 // estimate is how long a plan is going to take at rate octets a second.
@@ -190,24 +204,39 @@ func (s *screen) draw() {
 	if len(parts) == 0 {
 		return
 	}
-	text := strings.Join(parts, " · ")
+	now := time.Now()
+	if octets > 0 && s.first.IsZero() {
+		s.first, s.before = now, octets
+	}
+	long, short := s.speed(octets, size, now)
+	each, sum := strings.Join(parts, " · "), s.together()
 	if s.terminal {
-		s.bar.set([]string{text, s.together()}, octets, size)
+		s.bar.set([]string{long(each), long(sum), short(sum), sum}, octets, size)
 		return
 	}
-	args := phrase.Args{"Text": text, "Done": s.a.p.Octets(octets), "Size": s.a.p.Octets(size)}
-	key := phrase.ProgressListing
+	_, _ = io.WriteString(s.a.Err, long(each)+"\n")
+}
+
+// speed gives two ways of adding to a text how far all accounts together are:
+// octets, rate and time left, or the time alone. Neither adds what cannot be
+// told yet.
+func (s *screen) speed(octets, size int64, now time.Time) (long, short func(text string) string) {
+	args := phrase.Args{"Done": s.a.p.Octets(octets), "Size": s.a.p.Octets(size)}
+	longKey, shortKey := phrase.ProgressListing, phrase.ProgressListing
 	if size > 0 {
-		key = phrase.ProgressLine
-		spent := time.Since(s.began)
-		if octets > 0 {
-			left := time.Duration(float64(spent) * float64(size-octets) / float64(octets))
-			args["Left"] = s.a.p.Duration(left)
-			args["Rate"] = s.a.p.Octets(int64(float64(octets) / spent.Seconds()))
-			key = phrase.ProgressRate
-		}
+		longKey = phrase.ProgressLine
 	}
-	_, _ = io.WriteString(s.a.Err, s.a.p.Text(key, args)+"\n")
+	// A rate over less than a second is a guess.
+	if spent := now.Sub(s.first); !s.first.IsZero() && spent >= time.Second && octets > s.before {
+		rate := float64(octets-s.before) / spent.Seconds()
+		args["Rate"] = s.a.p.Octets(int64(rate))
+		args["Left"] = s.a.p.Duration(time.Duration(float64(size-octets) / rate * float64(time.Second)))
+		longKey, shortKey = phrase.ProgressRate, phrase.ProgressLeft
+	}
+	with := func(k phrase.Key) func(string) string {
+		return func(text string) string { return s.a.p.Text(k, args, phrase.Args{"Text": text}) }
+	}
+	return with(longKey), with(shortKey)
 }
 
 // together sums the accounts up, for a line that has no room for each.
@@ -222,6 +251,10 @@ func (s *screen) together() string {
 			n++
 			last = s.describe(t)
 		}
+	}
+	if len(s.tracks) == 1 && s.tracks[0].planned.Load() {
+		// There is no other it could be taken for.
+		return s.a.p.Text(phrase.TrackAlone, phrase.Args{"N": messages, "Total": total})
 	}
 	if n == 1 {
 		return last

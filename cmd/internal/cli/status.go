@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -29,7 +30,8 @@ func (a *app) statusCommand() *cobra.Command {
 		if cmd.Flags().Changed("message-id") {
 			return a.findMessage(path, messageID)
 		}
-		return a.status(path, configured, limit)
+		// An archive that was named must be there; that of a configuration may not have begun.
+		return a.status(path, configured, limit, dir == "")
 	}
 	a.archiveFlag(cmd, &dir)
 	cmd.Flags().StringVar(&messageID, "message-id", "", a.p.Text(phrase.OptionMessageID))
@@ -93,9 +95,9 @@ func age(s string) (time.Duration, error) {
 }
 
 // status shows what the last runs came to, without opening the archive.
-func (a *app) status(path string, configured []config.Account, limit time.Duration) error {
+func (a *app) status(path string, configured []config.Account, limit time.Duration, mayBeAbsent bool) error {
 	octets, err := archive.ReadStatus(path)
-	if isAbsent(err) {
+	if _, there := os.Lstat(path); isAbsent(err) && (mayBeAbsent || there == nil) {
 		err = neverBegun(path)
 	}
 	if err != nil {

@@ -201,17 +201,20 @@ func explainSession(p *phrase.Printer, e *session.Error, about About) Complaint 
 	}
 	args["Now"] = p.Moment(time.Now())
 
-	// "refused" alone is a connection; some reasons mean another thing in another class.
-	key := phrase.Key("class." + string(e.Class))
-	for _, k := range []phrase.Key{phrase.Key("session." + string(e.Class) + "-" + e.Reason), phrase.Key("session." + e.Reason)} {
-		if p.Has(k + ".what") {
-			key = k
-			break
-		}
-	}
-	c := pair(p, string(e.Class), e.Reason, key, args)
+	c := pair(p, string(e.Class), e.Reason, sessionKey(p, string(e.Class), e.Reason), args)
 	c.Server = safe.Text(strings.TrimSpace(e.Server), maxWords)
 	return c
+}
+
+// sessionKey is the sentence pair for a failure of a session. "refused" alone is
+// a connection: some reasons mean another thing in another class.
+func sessionKey(p *phrase.Printer, class, reason string) phrase.Key {
+	for _, k := range []phrase.Key{phrase.Key("session." + class + "-" + reason), phrase.Key("session." + reason)} {
+		if p.Has(k + ".what") {
+			return k
+		}
+	}
+	return phrase.Key("class." + class)
 }
 
 func certificateNames(c *x509.Certificate) string {

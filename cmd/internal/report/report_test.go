@@ -228,7 +228,7 @@ func TestNamesAreBounded(t *testing.T) {
 	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
 		t.Fatal(err)
 	}
-	if n := bytes.Count(out.Bytes(), []byte("\n")); n > 20 || !strings.Contains(out.String(), "and 4,995 more") {
+	if n := bytes.Count(out.Bytes(), []byte("\n")); n > 20 || !strings.Contains(out.String(), "- 5,000 messages: not reached") || strings.Contains(out.String(), "UID 1") {
 		t.Errorf("%d lines:\n%s", n, out.String())
 	}
 	for i := range m.Missing[:100] {
@@ -238,7 +238,7 @@ func TestNamesAreBounded(t *testing.T) {
 	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"and 50 more: the server has no content for it", "and 4,895 more: not reached"} {
+	for _, want := range []string{"and 50 more: the server has no content for it", "- 4,900 messages: not reached"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing:\n%s", want, out.String())
 		}

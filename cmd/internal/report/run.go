@@ -59,6 +59,7 @@ type Run struct {
 	Accounts []Account
 	Notes    []archive.Note
 	Err      error // what ended the run as a whole, or kept it from beginning; nil if nothing did
+	Where    bool  // say in the text where the archive lies
 }
 
 // An Account is the result of one account.

@@ -21,6 +21,7 @@ type AccountStatus struct {
 	Name     string `json:"name"`
 	Protocol string `json:"protocol"`
 	Host     string `json:"host"`
+	Port     int    `json:"port"`
 	User     string `json:"user"`
 
 	LastRun      time.Time    `json:"last_run"`                // end of the last run that tried this account
@@ -90,7 +91,7 @@ const minRate = 1 << 20
 
 func (a Account) status(old AccountStatus, began, ended time.Time) AccountStatus {
 	s := old
-	s.Name, s.Protocol, s.Host, s.User, s.Scope = a.Name, a.Protocol, a.Host, a.User, scope(a.Protocol)
+	s.Name, s.Protocol, s.Host, s.Port, s.User, s.Scope = a.Name, a.Protocol, a.Host, a.Port, a.User, scope(a.Protocol)
 	s.LastRun, s.Verdict, s.Class, s.Error = ended, a.Verdict, "", ""
 	if err := a.failure(); err != nil {
 		c := Explain(phrase.New(phrase.English), err, a.About)

@@ -33,13 +33,13 @@ func NewSummary(archivePath string, s *Status, accounts []About, now time.Time, 
 	out := &Summary{Archive: archivePath, Written: s.Written, now: now, limit: limit}
 	if len(accounts) == 0 {
 		for _, a := range s.Accounts {
-			accounts = append(accounts, About{Name: a.Name, Protocol: a.Protocol, Host: a.Host, User: a.User})
+			accounts = append(accounts, a.about())
 		}
 	}
 	for _, about := range accounts {
 		a, ok := s.Account(about.Name)
 		if !ok {
-			a = AccountStatus{Name: about.Name, Protocol: about.Protocol, Host: about.Host, User: about.User, Scope: scope(about.Protocol)}
+			a = AccountStatus{Name: about.Name, Protocol: about.Protocol, Host: about.Host, Port: about.Port, User: about.User, Scope: scope(about.Protocol)}
 		}
 		late := a.LastComplete == nil || now.Sub(*a.LastComplete) > limit
 		out.Accounts = append(out.Accounts, AccountSummary{AccountStatus: a, Never: !ok, Overdue: limit > 0 && late})
@@ -132,11 +132,15 @@ func (s *Summary) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 
 func (s *Summary) account(t *text, a AccountSummary) {
 	t.w.WriteByte('\n')
-	t.lines("", t.p.Text(phrase.ReportAccount, About{Name: a.Name, Protocol: a.Protocol, Host: a.Host, User: a.User}.args(nil)))
+	t.lines("", t.p.Text(phrase.ReportAccount, a.about().args(nil)))
 	if a.Never {
 		t.lines(indent, t.p.Text(phrase.StatusNever))
 	} else {
-		t.lines(indent, t.p.Text(phrase.StatusHeld, phrase.Args{"N": a.Messages.Held, "Server": a.Messages.Server, "Missing": a.Messages.Missing}))
+		// Before an account was listed once, "0 of 0" would be no count.
+		if a.Messages.Server > 0 || a.LastComplete != nil {
+			t.lines(indent, t.p.Text(phrase.StatusHeld, phrase.Args{"N": a.Messages.Held, "Server": a.Messages.Server,
+				"Missing": a.Messages.Missing, "LeftOut": a.Messages.LeftOut}))
+		}
 		if a.Newest != nil {
 			t.lines(indent, t.p.Text(phrase.StatusNewest, phrase.Args{"Date": t.p.Moment(*a.Newest)}))
 		}
@@ -163,18 +167,28 @@ func (s *Summary) runs(t *text, a AccountSummary) {
 		return
 	}
 	t.lines(indent, t.p.Text(phrase.StatusLastRun, when(a.LastRun)))
-	if a.Class != "" {
-		key := phrase.Key("session." + a.Error + ".what")
-		for _, k := range []phrase.Key{phrase.Key(a.Class + "." + a.Error + ".what"), phrase.Key("class." + a.Class + ".what")} {
-			if !t.p.Has(key) {
-				key = k
-			}
-		}
-		if t.p.Has(key) {
-			about := About{Name: a.Name, Protocol: a.Protocol, Host: a.Host, User: a.User}
-			t.lines(indent, t.p.Text(key, about.args(nil)))
-		}
+	switch {
+	case a.Class == "":
+	case a.Class == ClassSecret:
+		// Its sentences name a file or a command, which are not remembered.
+		t.lines(indent, t.p.Text(phrase.StatusNoPassword))
+	case a.Class == ClassArchive:
+		t.known("archive."+a.Error, phrase.Args{"Path": s.Archive, "Text": "", "Cause": ""})
+	default:
+		t.known(string(sessionKey(t.p, a.Class, a.Error)), a.about().args(phrase.Args{
+			"Cause": "", "Names": "", "From": "", "Until": "", "When": "", "Now": t.p.Moment(a.LastRun)}))
 	}
+}
+
+// known writes what is wrong if there is a sentence for it.
+func (t *text) known(key string, args phrase.Args) {
+	if k := phrase.Key(key + ".what"); t.p.Has(k) {
+		t.lines(indent, t.p.Text(k, args))
+	}
+}
+
+func (a AccountStatus) about() About {
+	return About{Name: a.Name, Protocol: a.Protocol, Host: a.Host, Port: a.Port, User: a.User}
 }
 
 // A Search says where a message is held.

@@ -17,28 +17,48 @@ const (
 	// for one reason; --json names each.
 	maxShown = 50
 	// maxUnreached is the same for messages that the next run simply goes on
-	// with: nothing is wrong with them.
+	// with: nothing is wrong with them, and if they are more they are counted.
 	maxUnreached = 5
 	// maxCell bounds the width of a mailbox name in the table.
 	maxCell = 40
+	// maxAccounts bounds how many accounts are named beside the verdict.
+	maxAccounts = 20
 )
 
 // Text writes the run for a person: what every account holds, what is missing
-// by name, and one verdict line. With brief, only what is missing or went wrong
-// and the verdict line are written.
+// by name, and one verdict line. What needs attention stands last, next to the
+// verdict: of 200 accounts all else scrolls away. With brief, only what is
+// missing or went wrong and the verdict line are written.
 func (r *Run) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 	t := &text{w: bufio.NewWriter(w), p: p}
+	var unfinished []string
 	for _, a := range r.Accounts {
-		if brief && a.Verdict == Complete {
-			continue
+		switch {
+		case a.Verdict != Complete:
+			unfinished = append(unfinished, a.Name)
+		case !brief:
+			t.account(a, brief)
 		}
-		t.account(a, brief)
+	}
+	for _, a := range r.Accounts {
+		if a.Verdict != Complete {
+			t.account(a, brief)
+		}
 	}
 	for _, n := range r.Notes {
 		t.lines("", noteText(p, n))
 	}
 	if r.Err != nil {
 		t.complaint("", Explain(p, r.Err, About{}))
+	}
+	if r.Where && !brief {
+		t.lines("", p.Text(phrase.StatusArchive, phrase.Args{"Path": r.Archive}))
+	}
+	if n := len(unfinished); n > 0 && len(r.Accounts) > 1 {
+		if n > maxAccounts {
+			unfinished = append(unfinished[:maxAccounts:maxAccounts], "…")
+		}
+		t.lines("", p.Text(phrase.VerdictAccounts, phrase.Args{"N": n, "Total": len(r.Accounts), "Names": strings.Join(unfinished, ", ")}))
 	}
 	t.lines("", r.VerdictLine(p))
 	return t.w.Flush()
@@ -130,18 +150,26 @@ func (t *text) named(key phrase.Key, mailbox string, list []fetch.Named, about A
 			reasons = append(reasons, text)
 		}
 		total[text]++
+	}
+	for _, n := range list {
+		text := reasonText(t.p, n, about)
 		switch {
 		case uid(n) == "" && n.From == "" && n.Subject == "" && n.Date.IsZero() && n.Octets < 0:
 			// The list was not read that far: there is nothing to name it by.
 			anonymous[text]++
-		case shown[text] < maxShown && !unreached(n.Reason), shown[text] < maxUnreached:
+		case unreached(n.Reason) && total[text] > maxUnreached:
+		case shown[text] < maxShown:
 			shown[text]++
 			t.message(n, text)
 		}
 	}
 	for _, text := range reasons {
 		if rest := total[text] - shown[text] - anonymous[text]; rest > 0 {
-			t.lines(indent+indent, t.p.Text(phrase.ReportMore, phrase.Args{"N": rest, "Reason": text}))
+			key := phrase.ReportMore
+			if shown[text] == 0 {
+				key = phrase.ReportAll
+			}
+			t.lines(indent+indent, t.p.Text(key, phrase.Args{"N": rest, "Reason": text}))
 		}
 		if n := anonymous[text]; n > 0 {
 			t.lines(indent+indent, t.p.Text(phrase.ReportUnlisted, phrase.Args{"N": n, "Reason": text}))

@@ -229,8 +229,29 @@ func (v *Verified) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 			}
 		}
 	}
+	if c := sumsOf(v.last()); v.Found != nil {
+		if c.Lost > 0 {
+			t.lines("", p.Text(phrase.Hint)+p.Text(phrase.VerifyLostHint))
+		}
+		if v.alteredFile() {
+			t.lines("", p.Text(phrase.Hint)+p.Text(phrase.VerifyAlteredHint))
+		}
+	}
 	t.lines("", v.VerdictLine(p))
 	return t.w.Flush()
+}
+
+// alteredFile reports whether an altered message is a file of its own, so that
+// moving it away touches no other message.
+func (v *Verified) alteredFile() bool {
+	for _, m := range v.last().Mailboxes {
+		for _, f := range m.Altered {
+			if !strings.HasSuffix(f.Path, ".mbox") {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (v *Verified) table(p *phrase.Printer) [][]string {
