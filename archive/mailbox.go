@@ -1,7 +1,6 @@
 package archive
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -31,6 +30,7 @@ type kept struct {
 	path    string // of the folder or .mbox file, relative to the root
 	store   store
 	adopted bool // its journal was lost, its name is read off its path
+	pending bool // it may hold messages without a record, to be taken up first; see takeUp
 
 	nextSeq    uint32 // of the next message record; owned by whoever holds a.mu
 	journalEnd int64  // octets of the journal; the committer's, once a batch has the mailbox in it
@@ -193,6 +193,9 @@ func (a *Archive) Mailbox(acc Enrolled, info MailboxInfo) (*Mailbox, error) {
 			return nil, failure(info.Name, err)
 		}
 	}
+	if err := m.takeUp(); err != nil {
+		return nil, failure(m.path, err)
+	}
 	m = &Mailbox{kept: m.kept, epoch: acc.Epoch, listed: map[uint32]bool{}}
 	if m.info.SpecialUse != info.SpecialUse && info.SpecialUse != "" {
 		m.info.SpecialUse = info.SpecialUse
@@ -221,19 +224,7 @@ func (a *Archive) newMailbox(account string, info MailboxInfo) (*Mailbox, error)
 		Type: "mailbox", Version: formatVersion, At: time.Now().Unix(), Account: text(account), Mailbox: text(info.Name),
 		Delimiter: text(info.Delimiter), Use: text(info.SpecialUse), Path: text(path),
 	}
-	m, err := a.beginJournal(head)
-	if err != nil {
-		return nil, err
-	}
-	// Mail that is here already, its journal lost or somebody else's, would be
-	// stored a second time if nothing spoke of it.
-	if err := m.store.look(false); err != nil {
-		return nil, err
-	}
-	if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
-		return nil, err
-	}
-	return m, m.audit()
+	return a.beginJournal(head)
 }
 
 // claim gives a mailbox whose journal had been lost its true name back.

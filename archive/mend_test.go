@@ -19,14 +19,16 @@ import (
 func TestCrashWhileMending(t *testing.T) {
 	forFormats(t, func(t *testing.T, f Format) {
 		broken := breakEverything(t, f)
-		mend := func(dir string) (map[string][]string, error) {
+		mend := func(dir string, repair bool) (map[string][]string, error) {
 			a, err := open(dir, Options{})
 			if err != nil {
 				return nil, err
 			}
 			defer a.Close()
-			if _, err := a.Verify(context.Background(), VerifyOptions{Repair: true}); err != nil {
-				return nil, err
+			if repair {
+				if _, err := a.Verify(context.Background(), VerifyOptions{Repair: true}); err != nil {
+					return nil, err
+				}
 			}
 			for name, n := range map[string]int{"INBOX": 8, "Archive": 6, "A:B": 5} { // fetched once more
 				m := box(t, a, name)
@@ -50,7 +52,7 @@ func TestCrashWhileMending(t *testing.T) {
 			return dir
 		}
 		dir := copied()
-		want, err := mend(dir)
+		want, err := mend(dir, true) // only then do journals and index agree on the damaged line
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +77,10 @@ func TestCrashWhileMending(t *testing.T) {
 					return nil
 				}})
 				if err == nil {
-					if _, err = a.Verify(context.Background(), VerifyOptions{Repair: true}); err == nil {
+					if n%3 > 0 {
+						_, err = a.Verify(context.Background(), VerifyOptions{Repair: true})
+					}
+					if err == nil {
 						e, _ := a.Enroll(office)
 						if m, err := a.Mailbox(e, MailboxInfo{Name: "A:B", Delimiter: "/"}); err == nil { // claims it
 							m.Add(meta("1", ""), strings.NewReader(letter(0, "A:B\r\nFrom me\r\n")))
@@ -91,7 +96,7 @@ func TestCrashWhileMending(t *testing.T) {
 					return
 				}
 			}
-			got, err := mend(dir)
+			got, err := mend(dir, n%2 == 0)
 			if err != nil {
 				t.Fatalf("step %d, %s: %v", n, crashed, err)
 			}

@@ -64,7 +64,7 @@ func (a *Archive) openRecovered() error {
 	for again := false; ; again = true {
 		err := a.openIndex()
 		if err == nil {
-			err = a.recover()
+			err = a.recover(true)
 		}
 		if again || a.index == nil || !a.index.Damaged() {
 			return err
@@ -93,36 +93,37 @@ func mapWorks(path string) bool {
 // recover brings index and files to the state of the last commit: what a
 // journal records beyond the index either reached its place, and is entered,
 // or did not, and is voided.
-func (a *Archive) recover() error {
-	if err := a.missJournals(); err != nil {
+//
+// Messages without a record, where there may be such, it takes up only if
+// takeUp says so.
+func (a *Archive) recover(takeUp bool) error {
+	gone, err := a.missJournals()
+	if err != nil {
 		return err
 	}
 	for _, m := range a.sortedMailboxes() {
-		whole, err := m.replay()
-		if err != nil {
+		if err := m.replay(); err != nil {
 			return fmt.Errorf("%s: %w", journalName(m.id), err)
 		}
 		if err := m.audit(); err != nil {
 			return fmt.Errorf("%s: %w", m.path, err)
 		}
-		if !whole {
-			// Messages whose records are gone would be fetched and kept again.
-			if err := m.store.look(false); err != nil {
-				return fmt.Errorf("%s: %w", m.path, err)
-			}
-			if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
-				return fmt.Errorf("%s: %w", m.path, err)
-			}
-		}
 		err = a.index.View(func(tx *dedupe.Tx) error {
+			m.pending = tx.Pending(m.id)
 			if use, ok := tx.Use(m.id); ok {
 				m.info.SpecialUse = use
 			}
 			return nil
 		})
-		if err != nil {
-			return err
+		if err == nil && takeUp {
+			err = m.takeUp()
 		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.path, err)
+		}
+	}
+	if err := a.forget(gone); err != nil {
+		return err
 	}
 	if !a.freshIndex && !a.forgot {
 		return nil
@@ -133,10 +134,10 @@ func (a *Archive) recover() error {
 }
 
 // missJournals finds mailboxes that the index knows and whose journal is gone.
-// Their messages are taken up anew from their files.
-func (a *Archive) missJournals() error {
-	gone := map[uint32]int{}
-	err := a.index.View(func(tx *dedupe.Tx) error {
+// It begins new ones for what lies on the disk.
+func (a *Archive) missJournals() (gone map[uint32]int, err error) {
+	gone = map[uint32]int{}
+	err = a.index.View(func(tx *dedupe.Tx) error {
 		for _, id := range tx.Mailboxes() {
 			if a.byID[id] != nil {
 				continue
@@ -149,25 +150,20 @@ func (a *Archive) missJournals() error {
 		return nil
 	})
 	if err != nil || len(gone) == 0 {
-		return err
+		return nil, err
 	}
 	for id, n := range gone {
 		if n > 0 {
 			a.note(NoteDamagedJournal, journalName(id), n)
 		}
 	}
-	known := a.nextID
-	if err := a.adoptMailboxes(); err != nil {
-		return err
-	}
-	for id := known; id < a.nextID; id++ {
-		m := a.byID[id]
-		if err := m.store.look(false); err != nil {
-			return err
-		}
-		if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
-			return err
-		}
+	return gone, a.adoptMailboxes()
+}
+
+// forget drops what the index knows of mailboxes whose journals are gone.
+func (a *Archive) forget(gone map[uint32]int) error {
+	if len(gone) == 0 {
+		return nil
 	}
 	return a.index.Update(func(tx *dedupe.Tx) error {
 		for id := range gone {
@@ -182,29 +178,57 @@ func (a *Archive) missJournals() error {
 	})
 }
 
+// takeUp records messages of the mailbox that no record speaks of, if there may
+// be such: its journal was lost, or lines of it, or somebody put mail where it
+// lies. Fetched, they would be stored a second time.
+func (m *Mailbox) takeUp() error {
+	if !m.pending {
+		return nil
+	}
+	if err := m.store.look(false); err != nil {
+		return err
+	}
+	if err := m.repair(context.Background(), &MailboxVerification{}); err != nil {
+		return err
+	}
+	return m.tookUp()
+}
+
+// tookUp notes that repair has seen all there is.
+func (m *Mailbox) tookUp() error {
+	if !m.pending {
+		return nil
+	}
+	m.pending = false
+	if err := m.a.index.Update(func(tx *dedupe.Tx) error { return tx.SetPending(m.id, false) }); err != nil {
+		return err
+	}
+	return m.audit()
+}
+
 // replayChunk bounds the records of one index transaction.
 const replayChunk = 20000
 
-// replay follows the mailbox's journal. It is not whole if lines of it that
-// cannot be read may have been records of messages.
-func (m *Mailbox) replay() (whole bool, err error) {
+// replay follows the mailbox's journal. If lines of it that cannot be read may
+// have been records of messages, these are pending.
+func (m *Mailbox) replay() error {
 	a := m.a
 	name := journalName(m.id)
 	if err := a.fs.step("replay " + name); err != nil {
-		return false, err
+		return err
 	}
 	f, err := a.fs.open(name)
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer f.Close()
 	fi, err := f.Stat()
 	if err != nil {
-		return false, err
+		return err
 	}
 	p, err := m.progress()
 	if err != nil {
-		return false, err
+		return err
 	}
 	// With a fresh index nothing says which messages were complete: files are
 	// then taken by their presence and length, and Verify compares them.
@@ -214,7 +238,7 @@ func (m *Mailbox) replay() (whole bool, err error) {
 		// copy, or lost. What it says now is what counts.
 		err := a.index.Update(func(tx *dedupe.Tx) error { return errors.Join(tx.SetWhole(false), tx.Forget(m.id)) })
 		if err != nil {
-			return false, err
+			return err
 		}
 		a.note(NoteIndexRebuilt, name, 1)
 		p = dedupe.Progress{}
@@ -222,10 +246,10 @@ func (m *Mailbox) replay() (whole bool, err error) {
 	}
 	m.nextSeq, m.journalEnd = p.Records+1, p.Journal
 	if p.Journal == fi.Size() {
-		return true, nil
+		return nil
 	}
 	if _, err := f.Seek(p.Journal, io.SeekStart); err != nil {
-		return false, err
+		return err
 	}
 	var list []*record
 	sound, bad, err := readJournal(f, p.Journal, func(r *record, end int64) error {
@@ -239,23 +263,27 @@ func (m *Mailbox) replay() (whole bool, err error) {
 		return err
 	})
 	if err != nil {
-		return false, err
+		return err
 	}
 	if bad > 0 {
 		a.note(NoteDamagedJournal, name, bad)
 	}
-	whole = bad == 0 && (!fresh || sound == fi.Size())
+	if bad > 0 || fresh && sound < fi.Size() {
+		if err := a.index.Update(func(tx *dedupe.Tx) error { return tx.SetPending(m.id, true) }); err != nil {
+			return err
+		}
+	}
 	if err := a.mendTail(name, sound); err != nil {
-		return false, err
+		return err
 	}
 	if !fresh {
 		void, err := m.settleTail(list)
 		if err != nil {
-			return false, err
+			return err
 		}
 		list = append(list, void...)
 	}
-	return whole, m.enterAll(list)
+	return m.enterAll(list)
 }
 
 func (m *Mailbox) progress() (p dedupe.Progress, err error) {

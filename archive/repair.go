@@ -34,7 +34,7 @@ func (a *Archive) rebuild() error {
 	if err := a.adoptMailboxes(); err != nil {
 		return err
 	}
-	return a.recover()
+	return a.recover(false) // what is found without a record, Verify counts
 }
 
 // adoptMailboxes begins a journal for each mailbox on the disk that has none:
@@ -237,14 +237,23 @@ func (a *Archive) beginJournal(head *record) (*Mailbox, error) {
 	}
 	id := a.nextID
 	a.nextID++
+	occupied, err := a.occupied(string(head.Path))
+	if err != nil {
+		return nil, err
+	}
 	// The index may remember a mailbox of this number whose journal was lost.
 	stale := false
 	err = a.index.View(func(tx *dedupe.Tx) error {
 		stale = tx.Progress(id).Journal > 0
 		return nil
 	})
-	if err == nil && stale {
-		err = a.index.Update(func(tx *dedupe.Tx) error { return tx.Forget(id) })
+	if err == nil && (stale || occupied) {
+		err = a.index.Update(func(tx *dedupe.Tx) error {
+			if err := tx.Forget(id); err != nil || !occupied {
+				return err
+			}
+			return tx.SetPending(id, true)
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -256,6 +265,27 @@ func (a *Archive) beginJournal(head *record) (*Mailbox, error) {
 	}
 	a.fs.sync.dirChanged(path.Dir(journalName(id)))
 	m := a.enter(id, head)
-	m.journalEnd = int64(len(line))
+	m.journalEnd, m.pending = int64(len(line)), occupied
 	return m, nil
+}
+
+// occupied reports whether there is mail already where a mailbox is to lie.
+func (a *Archive) occupied(name string) (bool, error) {
+	if a.marker.Format == Mbox {
+		fi, err := a.fs.stat(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		return err == nil && fi.Size() > 0, err
+	}
+	for _, sub := range []string{"/cur", "/new"} {
+		err := a.fs.entries(name+sub, func(fs.DirEntry) error { return fs.SkipAll })
+		if err == fs.SkipAll {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return false, nil
 }

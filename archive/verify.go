@@ -59,7 +59,9 @@ func (v *Verification) Clean() bool {
 }
 
 // Verify re-reads every file and compares it with its record. It ends early
-// only with ctx, or if the archive as a whole cannot be read.
+// only with ctx, or if the archive as a whole cannot be read. An archive that
+// cannot be written cannot be opened, and so not verified: nothing keeps another
+// computer from writing to it meanwhile.
 func (a *Archive) Verify(ctx context.Context, o VerifyOptions) (*Verification, error) {
 	if err := a.Flush(); err != nil {
 		return nil, err
@@ -114,6 +116,9 @@ func (m *Mailbox) verify(ctx context.Context, o VerifyOptions, read func(int64))
 	}
 	if o.Repair {
 		if err := m.repair(ctx, &v); err != nil {
+			return v, err
+		}
+		if err := m.tookUp(); err != nil {
 			return v, err
 		}
 	}

@@ -64,7 +64,7 @@ const indexVersion = "2"
 
 var (
 	bucketMeta    = []byte("meta")
-	bucketMailbox = []byte("mailbox") // id -> {m: seq -> Entry, o: origin -> Bound, j: Progress, s: state, u: special use}
+	bucketMailbox = []byte("mailbox") // id -> {m: seq -> Entry, o: origin -> Bound, j: Progress, s: state, u: special use, p: pending}
 	bucketCanon   = []byte("canon")   // canonical[:16] mailbox seq -> nothing
 	bucketContent = []byte("content") // content[:16] mailbox seq -> nothing, where it is not the canonical digest
 	bucketSame    = []byte("same")    // account epoch name -> mailbox seq
@@ -73,6 +73,7 @@ var (
 	keyProgress   = []byte("j")
 	keyState      = []byte("s")
 	keyUse        = []byte("u")
+	keyPending    = []byte("p")
 	keyVersion    = []byte("version")
 	keyWhole      = []byte("whole")
 )
@@ -382,6 +383,25 @@ func (t *Tx) State(mailbox uint32) []byte {
 		return nil
 	}
 	return bytes.Clone(b.top.Get(keyState))
+}
+
+// Pending returns what SetPending said last.
+func (t *Tx) Pending(mailbox uint32) bool {
+	b := t.box(mailbox, false)
+	return b != nil && b.top.Get(keyPending) != nil
+}
+
+// SetPending records whether there may be messages of a mailbox that no record
+// speaks of, and that must be looked for before anything is added to it.
+func (t *Tx) SetPending(mailbox uint32, pending bool) error {
+	b := t.box(mailbox, true)
+	if b == nil {
+		return ErrDamaged
+	}
+	if !pending {
+		return b.top.Delete(keyPending)
+	}
+	return b.top.Put(keyPending, []byte{1})
 }
 
 // Use returns the special use SetUse kept for a mailbox.
