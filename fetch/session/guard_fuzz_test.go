@@ -24,16 +24,25 @@ func FuzzGuard(f *testing.F) {
 		"* SEARCH 1 2 3 (MODSEQ 4)\r\n* ESEARCH (TAG \"T6\") UID ALL 1:3\r\nT6 OK\r\n",
 		"* 99999999999 FETCH (\r\n* 3 EXPUNGE\r\n* 4 EXISTS\r\n* FLAGS ({1}\r\na b)\r\nT3 OK [READ-ONLY] x\r\n",
 		"+ go\r\n* ID (\"a\" NIL)\r\n* VANISHED 1\r\n\r\n",
+		"* 1 EXISTS\r\n* OK [UIDVALIDITY 7] x\r\nE1 OK x\r\n* 1 FETCH (UID 1 FLAGS ())\r\nE2 OK\r\nE3 NO\r\n* 1 FETCH (UID 1 BODY[] {3}\r\nE4 )\r\nE4 OK\r\nT3 OK\r\n",
+		"E4 OK\r\n* 1 FETCH (UID 1 BODY[] {2}\r\nab)\r\nE2 BAD\r\nE1 OK\r\nE3 OK\r\nT2 OK\r\n* 1 FETCH (BODY[] {9}\r\n",
 	} {
-		f.Add(s)
+		f.Add(s, false)
+		f.Add(s, true)
 	}
-	f.Fuzz(func(t *testing.T, server string) {
+	f.Fuzz(func(t *testing.T, server string, ahead bool) {
 		r, w := io.Pipe()
 		c := newDeafConn(r)
 		g := newGuard(&replyingConn{deafConn: c, w: w, reply: func(string) string { return "" }}, bufio.NewReaderSize(r, 4096))
 		g.preface("* PREAUTH [CAPABILITY IMAP4rev1] x\r\n")
 		lib := imapclient.New(g, nil)
 		all := imap.UIDSet{imap.UIDRange{Start: 1}}
+		if ahead {
+			g.sendAhead(`EXAMINE "a"`, "UID FETCH 1:* (UID FLAGS)", `EXAMINE "b"`, "UID FETCH 1:* (UID INTERNALDATE BODY.PEEK[])")
+			lib.Select("a", &imap.SelectOptions{ReadOnly: true})
+			early := lib.Fetch(all, &imap.FetchOptions{Flags: true})
+			go early.Close()
+		}
 		list := lib.List("", "*", &imap.ListOptions{ReturnStatus: &imap.StatusOptions{NumMessages: true}})
 		lib.Status("a", &imap.StatusOptions{NumMessages: true})
 		lib.Select("a", &imap.SelectOptions{ReadOnly: true})
