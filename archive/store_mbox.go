@@ -205,6 +205,35 @@ func (s *mboxStore) publish(list []*message, _ []flagChange) error {
 	} else if fi.Size() != end {
 		return &Error{Code: CodeDamaged, Path: s.m.path, Text: "written to by another program"}
 	}
+	if err := s.append(list, end); err != nil {
+		// On a full disk the half that fitted would stand in the user's sight,
+		// and setting it aside at the next opening needs room. The lock is held,
+		// and what is cut here was written since: it is ours.
+		_ = a.fs.truncate(s.f, end)
+		return err
+	}
+	fi, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	last := list[len(list)-1]
+	s.stamp, s.last = fi, last.rec.entry(last.seq)
+	s.mu.Lock()
+	s.size = last.rec.Offset + last.rec.Length
+	s.mu.Unlock()
+	// The file may have been replaced, and what was written belong to no name.
+	// Not every file system tells files apart for certain; their octets do.
+	if there, err := a.fs.stat(s.m.path); err != nil || !os.SameFile(fi, there) {
+		if equal, err := s.m.holds(s.last); err != nil || !equal {
+			return &Error{Code: CodeDamaged, Path: s.m.path, Text: "replaced by another program", Err: err}
+		}
+	}
+	return nil
+}
+
+// append writes the entries of a batch at the end of the file, and syncs it.
+func (s *mboxStore) append(list []*message, end int64) error {
+	a := s.m.a
 	if _, err := s.f.Seek(end, io.SeekStart); err != nil {
 		return err
 	}
@@ -241,26 +270,7 @@ func (s *mboxStore) publish(list []*message, _ []flagChange) error {
 	if err := a.fs.step("sync mbox"); err != nil {
 		return err
 	}
-	if err := syncFile(s.f); err != nil {
-		return err
-	}
-	fi, err := s.f.Stat()
-	if err != nil {
-		return err
-	}
-	last := list[len(list)-1]
-	s.stamp, s.last = fi, last.rec.entry(last.seq)
-	s.mu.Lock()
-	s.size = last.rec.Offset + last.rec.Length
-	s.mu.Unlock()
-	// The file may have been replaced, and what was written belong to no name.
-	// Not every file system tells files apart for certain; their octets do.
-	if there, err := a.fs.stat(s.m.path); err != nil || !os.SameFile(fi, there) {
-		if equal, err := s.m.holds(s.last); err != nil || !equal {
-			return &Error{Code: CodeDamaged, Path: s.m.path, Text: "replaced by another program", Err: err}
-		}
-	}
-	return nil
+	return syncFile(s.f)
 }
 
 func (s *mboxStore) settle() {
