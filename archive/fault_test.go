@@ -331,6 +331,41 @@ func TestAnMboxThatChangesDuringARun(t *testing.T) {
 	}
 }
 
+// TestAFailedAppendCutsOnlyItsOwn fails after the entry was written, and after
+// a program that knows no locks wrote behind it.
+func TestAFailedAppendCutsOnlyItsOwn(t *testing.T) {
+	stranger := "From stranger@example.com Mon Mar  2 10:00:00 2020\nSubject: mine\n\nnot yours\n\n"
+	for _, behind := range []string{"", stranger} {
+		dir := filled(t, Mbox, 3)
+		p := mailFile(t, dir, Mbox, 0)
+		before, _ := os.ReadFile(p)
+		a, err := open(dir, Options{steps: func(s string) error {
+			if s != "sync mbox" {
+				return nil
+			}
+			appendTo(t, p, behind)
+			return &os.PathError{Op: "sync", Path: p, Err: syscall.ENOSPC}
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(t, box(t, a, "INBOX"), "4", letter(3, "From me\r\n"))
+		var e *Error
+		if err := a.Flush(); !errors.As(err, &e) || e.Code != CodeFull {
+			t.Errorf("%v", err)
+		}
+		a.Close()
+		if now, _ := os.ReadFile(p); behind == "" && !bytes.Equal(now, before) || !bytes.HasSuffix(now, []byte(behind)) {
+			t.Errorf("%q behind: the mbox ends in %q", behind, now[len(before):])
+		}
+		a = mustOpen(t, dir, Options{})
+		if got := countHeld(t, a, 4); got != 3 && behind == "" || got < 3 {
+			t.Errorf("%d held", got)
+		}
+		a.Close()
+	}
+}
+
 func appendTo(t *testing.T, p, octets string) {
 	t.Helper()
 	f, err := os.OpenFile(p, os.O_APPEND|os.O_WRONLY, 0)

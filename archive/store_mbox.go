@@ -208,8 +208,12 @@ func (s *mboxStore) publish(list []*message, _ []flagChange) error {
 	if err := s.append(list, end); err != nil {
 		// On a full disk the half that fitted would stand in the user's sight,
 		// and setting it aside at the next opening needs room. The lock is held,
-		// and what is cut here was written since: it is ours.
-		_ = a.fs.truncate(s.f, end)
+		// and what is cut here was written since: it is ours, unless somebody who
+		// does not lock wrote behind it.
+		last := list[len(list)-1].rec
+		if fi, e := s.f.Stat(); e == nil && fi.Size() <= last.Offset+last.Length {
+			_ = a.fs.truncate(s.f, end)
+		}
 		return err
 	}
 	fi, err := s.f.Stat()
