@@ -156,6 +156,7 @@ const (
 	VerifyNotCompared        Key = "verify.not-compared"
 	VerifyLostHint           Key = "verify.lost-hint"
 	VerifyAlteredHint        Key = "verify.altered-hint"
+	VerifyAlteredMboxHint    Key = "verify.altered-mbox-hint"
 	VerifyVerdictSound       Key = "verify.verdict-sound"
 	VerifyVerdictUnsound     Key = "verify.verdict-unsound"
 	VerifyVerdictFailed      Key = "verify.verdict-failed"

@@ -370,6 +370,44 @@ func TestSummary(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "status.json", out.Bytes())
+
+	// Where no run has ended, nothing is complete, and with a limit all is overdue.
+	none := NewSummary("/mail", &Status{}, nil, now, 26*time.Hour)
+	if none.Exit() != ExitIncomplete || none.Verdict() != Incomplete {
+		t.Errorf("no run: %d %s", none.Exit(), none.Verdict())
+	}
+}
+
+// TestSummarySaysWhy demands the sentence that the run itself printed, as far as
+// its parts are remembered.
+func TestSummarySaysWhy(t *testing.T) {
+	about := About{Name: "office", Protocol: "imap", Host: "imap.example.jp", Port: 993, User: "taro"}
+	refused := sess(session.ClassAuth, "refused")
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"closed port", sess(session.ClassNetwork, "refused"), "nobody answers at port 993"},
+		{"login", refused, "refused the user name or the password (taro)"},
+		{"refused before", &Kept{When: time.Now()}, "refused this password; it was not tried again"},
+		{"clock", sess(session.ClassTLS, "cert-not-yet-valid"), "not valid yet"},
+		{"no password", &secret.Error{Code: secret.CodeCommandFailed, Args: map[string]any{"account": "office", "command": "pass", "status": 1}}, "There was no password"},
+		{"full", &archive.Error{Code: archive.CodeFull, Path: "/mail"}, "/mail"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &Status{}
+			now := time.Now()
+			s.Merge(New("pull", "/mail", now, now, []Outcome{{About: about, Err: tc.err}}, nil, nil))
+			var out bytes.Buffer
+			if err := NewSummary("/mail", s, nil, now, 0).Text(&out, phrase.New(phrase.English), false); err != nil {
+				t.Fatal(err)
+			}
+			if got := out.String(); !strings.Contains(got, tc.want) || strings.Contains(got, "no value") || strings.Contains(got, "0 of 0") {
+				t.Errorf("want %q in:\n%s", tc.want, got)
+			}
+		})
+	}
 }
 
 func TestSearch(t *testing.T) {

@@ -47,8 +47,11 @@ func NewSummary(archivePath string, s *Status, accounts []About, now time.Time, 
 	return out
 }
 
-// Verdict is complete if the last run of every account was.
+// Verdict is complete if the last run of every account was, and there was one.
 func (s *Summary) Verdict() Verdict {
+	if len(s.Accounts) == 0 {
+		return Incomplete
+	}
 	for _, a := range s.Accounts {
 		if a.Never || a.Verdict != Complete || a.Overdue {
 			return Incomplete
@@ -57,9 +60,12 @@ func (s *Summary) Verdict() Verdict {
 	return Complete
 }
 
-// Exit is 1 if an account is overdue: a status that could be read is otherwise
-// an answer, whatever it says.
+// Exit is 1 if an account is overdue, or if with a limit no account is known at
+// all: a status that could be read is otherwise an answer, whatever it says.
 func (s *Summary) Exit() int {
+	if s.limit > 0 && len(s.Accounts) == 0 {
+		return ExitIncomplete
+	}
 	for _, a := range s.Accounts {
 		if a.Overdue {
 			return ExitIncomplete

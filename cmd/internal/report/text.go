@@ -48,10 +48,10 @@ func (r *Run) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 	for _, n := range r.Notes {
 		t.lines("", noteText(p, n))
 	}
-	if r.Err != nil {
+	if r.Err != nil && !r.told(p) {
 		t.complaint("", Explain(p, r.Err, About{}))
 	}
-	if r.Where && !brief {
+	if r.Where && !brief && r.Verdict() != Failed {
 		t.lines("", p.Text(phrase.StatusArchive, phrase.Args{"Path": r.Archive}))
 	}
 	if n := len(unfinished); n > 0 && len(r.Accounts) > 1 {
@@ -62,6 +62,17 @@ func (r *Run) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 	}
 	t.lines("", r.VerdictLine(p))
 	return t.w.Flush()
+}
+
+// told reports whether an account already says what ended the run.
+func (r *Run) told(p *phrase.Printer) bool {
+	what := Explain(p, r.Err, About{}).What
+	for _, a := range r.Accounts {
+		if err := a.failure(); err != nil && Explain(p, err, About{}).What == what {
+			return true
+		}
+	}
+	return false
 }
 
 func noteText(p *phrase.Printer, n archive.Note) string {

@@ -233,25 +233,31 @@ func (v *Verified) Text(w io.Writer, p *phrase.Printer, brief bool) error {
 		if c.Lost > 0 {
 			t.lines("", p.Text(phrase.Hint)+p.Text(phrase.VerifyLostHint))
 		}
-		if v.alteredFile() {
+		files, mbox := v.altered()
+		if files {
 			t.lines("", p.Text(phrase.Hint)+p.Text(phrase.VerifyAlteredHint))
+		}
+		if mbox {
+			t.lines("", p.Text(phrase.Hint)+p.Text(phrase.VerifyAlteredMboxHint))
 		}
 	}
 	t.lines("", v.VerdictLine(p))
 	return t.w.Flush()
 }
 
-// alteredFile reports whether an altered message is a file of its own, so that
-// moving it away touches no other message.
-func (v *Verified) alteredFile() bool {
+// altered reports whether altered messages are files of their own, and whether
+// they lie in an mbox: moving that away would take the others along.
+func (v *Verified) altered() (files, mbox bool) {
 	for _, m := range v.last().Mailboxes {
 		for _, f := range m.Altered {
-			if !strings.HasSuffix(f.Path, ".mbox") {
-				return true
+			if strings.HasSuffix(f.Path, ".mbox") {
+				mbox = true
+			} else {
+				files = true
 			}
 		}
 	}
-	return false
+	return files, mbox
 }
 
 func (v *Verified) table(p *phrase.Printer) [][]string {
