@@ -182,7 +182,11 @@ func estimate(p fetch.Plan, rate int64) time.Duration {
 		rate = assumedRate
 	}
 	transfer := time.Duration(float64(p.Octets) / float64(rate) * float64(time.Second))
-	return max(time.Second, transfer+time.Duration(p.Messages)*assumedMessage)
+	about := max(time.Second, transfer+time.Duration(p.Messages)*assumedMessage)
+	if about >= 2*time.Minute {
+		about = about.Round(time.Minute) // seconds would promise too much
+	}
+	return about
 }
 
 // draw shows the counters.

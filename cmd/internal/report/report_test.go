@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -497,5 +498,58 @@ func TestTableLinesUp(t *testing.T) {
 	}
 	if out != "  フォルダー  保存済み\n  INBOX             12\n  仕事           1,234\n" {
 		t.Errorf("%v\n%s", widths, out)
+	}
+}
+
+func TestInboxStandsFirst(t *testing.T) {
+	list := []fetch.MailboxLedger{{Name: "Trash"}, {Name: "Sent"}, {Name: "Inbox"}, {Name: "Inbox/Old"}}
+	var got []string
+	for _, m := range inboxFirst(list) {
+		got = append(got, m.Name)
+	}
+	if want := []string{"Inbox", "Trash", "Sent", "Inbox/Old"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if list[0].Name != "Trash" {
+		t.Error("the ledger itself was reordered")
+	}
+}
+
+func TestUnfinishedAccountsStandLast(t *testing.T) {
+	refused := Outcome{About: About{Name: "refused", Protocol: "imap"}, Err: sess(session.ClassAuth, "refused")}
+	outcomes := []Outcome{refused}
+	for range 3 {
+		outcomes = append(outcomes, missing())
+	}
+	fine := Outcome{About: About{Name: "fine", Protocol: "imap"}, Ledger: &fetch.Ledger{ListedAll: true}}
+	r := New("pull", "/mail", time.Now(), time.Now(), append(outcomes, fine), nil, nil)
+	r.Where = true
+	var out bytes.Buffer
+	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
+		t.Fatal(err)
+	}
+	text := out.String()
+	if strings.Index(text, "fine  (") > strings.Index(text, "refused  (") {
+		t.Errorf("what needs attention scrolls away:\n%s", text)
+	}
+	for _, want := range []string{"Archive: /mail\n", "Not complete, 4 of 5 accounts: refused, home"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is missing:\n%s", want, text)
+		}
+	}
+
+	// What ended the run and an account alike is told once.
+	full := &archive.Error{Code: archive.CodeFull, Path: "/mail"}
+	r = New("pull", "/mail", time.Now(), time.Now(), []Outcome{{About: About{Name: "office"}, Err: full}}, nil, full)
+	r.Where = true
+	out.Reset()
+	if err := r.Text(&out, phrase.New(phrase.English), false); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(out.String(), phrase.New(phrase.English).Text("archive.archive-full.what", phrase.Args{"Path": "/mail"})); n != 1 {
+		t.Errorf("told %d times:\n%s", n, out.String())
+	}
+	if strings.Contains(out.String(), "Archive: ") {
+		t.Errorf("a run that brought nothing says where it lies:\n%s", out.String())
 	}
 }

@@ -2,7 +2,9 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/fumibako-mail/fumibako/archive"
@@ -101,7 +103,7 @@ func (t *text) account(a Account, brief bool) {
 		t.w.WriteString(Table(indent, t.table(a)))
 	}
 	if a.Ledger != nil {
-		for _, m := range a.Ledger.Mailboxes {
+		for _, m := range inboxFirst(a.Ledger.Mailboxes) {
 			t.mailbox(a, m)
 		}
 		if !brief {
@@ -128,13 +130,30 @@ func (t *text) table(a Account) [][]string {
 		head = append(head, t.p.Text(k))
 	}
 	rows := [][]string{head}
-	for _, m := range a.Ledger.Mailboxes {
+	for _, m := range inboxFirst(a.Ledger.Mailboxes) {
 		rows = append(rows, cells(clip(safe.Text(m.Name, maxName), maxCell), countsOf(m)))
 	}
 	if len(a.Ledger.Mailboxes) > 1 {
 		rows = append(rows, cells(t.p.Text(phrase.RowTotal), a.Counts))
 	}
 	return rows
+}
+
+// inboxFirst puts the mailbox that people look for first there; servers list it
+// anywhere. It leaves list as it is.
+func inboxFirst(list []fetch.MailboxLedger) []fetch.MailboxLedger {
+	out := slices.Clone(list)
+	slices.SortStableFunc(out, func(a, b fetch.MailboxLedger) int {
+		return cmp.Compare(rank(a.Name), rank(b.Name))
+	})
+	return out
+}
+
+func rank(mailbox string) int {
+	if strings.EqualFold(mailbox, "INBOX") { // RFC 3501 §5.1
+		return 0
+	}
+	return 1
 }
 
 // mailbox names what one mailbox lacks, and why.
