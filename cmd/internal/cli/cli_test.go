@@ -285,3 +285,19 @@ func TestBarNeverFinishesEarly(t *testing.T) {
 	var none *bar
 	none.clear()
 }
+
+func TestLinesWaitForAnAnswer(t *testing.T) {
+	var err strings.Builder
+	a := newTestApp(phrase.Japanese)
+	a.Err = &err
+	s := a.newScreen()
+	s.ask(func() {
+		s.line("another account")
+		if err.Len() > 0 {
+			t.Errorf("%q runs into the question", err.String())
+		}
+	})
+	if err.String() != "another account\n" {
+		t.Errorf("%q", err.String())
+	}
+}

@@ -33,6 +33,7 @@ type screen struct {
 	tracks []*track
 	bar    *bar
 	asking bool
+	held   []string  // lines that wait for the answer to a question
 	told   bool      // that a run may be stopped
 	first  time.Time // when octets were seen first: what comes before is waiting, not speed
 	before int64     // octets that had arrived by then
@@ -94,10 +95,15 @@ func (s *screen) stop() {
 	s.bar.clear()
 }
 
-// line writes a line of its own, above the bar.
+// line writes a line of its own, above the bar. While a question stands on the
+// terminal it waits: it would run into what is being typed.
 func (s *screen) line(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.asking {
+		s.held = append(s.held, text)
+		return
+	}
 	s.bar.clear()
 	_, _ = io.WriteString(s.a.Err, text+"\n")
 }
@@ -110,8 +116,12 @@ func (s *screen) ask(fn func()) {
 	s.mu.Unlock()
 	defer func() {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.asking = false
-		s.mu.Unlock()
+		for _, text := range s.held {
+			_, _ = io.WriteString(s.a.Err, text+"\n")
+		}
+		s.held = nil
 	}()
 	fn()
 }

@@ -553,3 +553,14 @@ func TestUnfinishedAccountsStandLast(t *testing.T) {
 		t.Errorf("a run that brought nothing says where it lies:\n%s", out.String())
 	}
 }
+
+func TestStoppedBeforeAllWasListed(t *testing.T) {
+	p := phrase.New(phrase.English)
+	full := Outcome{About: About{Name: "a", Protocol: "imap"}, Ledger: &fetch.Ledger{ListedAll: true,
+		Mailboxes: []fetch.MailboxLedger{{Name: "INBOX", Server: 3, Held: 3}}}}
+	never := Outcome{About: About{Name: "b", Protocol: "imap"}}
+	got := New("pull", "", time.Now(), time.Now(), []Outcome{full, never}, nil, nil).VerdictLine(p)
+	if strings.Contains(got, "3 of 3") || !strings.Contains(got, "not everything was looked at") {
+		t.Errorf("%q reads as if all were held", got)
+	}
+}

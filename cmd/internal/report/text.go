@@ -309,15 +309,30 @@ func (c Complaint) lines(p *phrase.Printer) string {
 	return b.String()
 }
 
+// unlisted reports whether there may be more than the counts say: an account
+// that was not opened, or a list that was not read to its end.
+func (r *Run) unlisted() bool {
+	for _, a := range r.Accounts {
+		if a.Ledger == nil || !a.Ledger.ListedAll {
+			return true
+		}
+	}
+	return false
+}
+
 // VerdictLine is the one line that says whether everything is held.
 func (r *Run) VerdictLine(p *phrase.Printer) string {
 	c := r.Counts()
 	args := phrase.Args{"N": c.Held, "New": c.New, "Missing": c.Missing, "Server": c.Server}
 	switch v := r.Verdict(); {
+	case r.Exit() == ExitInterrupted && r.unlisted():
+		return p.Text(phrase.VerdictInterruptedEarly, args)
 	case r.Exit() == ExitInterrupted:
 		return p.Text(phrase.VerdictInterrupted, args)
 	case v == Failed:
 		return p.Text(phrase.VerdictFailed, args)
+	case v == Incomplete && c.Missing > 0 && r.unlisted():
+		return p.Text(phrase.VerdictMissing, args) + p.Text(phrase.VerdictUnlisted)
 	case v == Incomplete && c.Missing > 0:
 		return p.Text(phrase.VerdictMissing, args)
 	case v == Incomplete:
@@ -338,7 +353,7 @@ func (r *Run) VerdictLine(p *phrase.Printer) string {
 	}
 	line := p.Text(key, args)
 	if c.LeftOut > 0 {
-		line += " " + p.Text(phrase.VerdictLeftOut, phrase.Args{"N": c.LeftOut})
+		line += p.Text(phrase.VerdictLeftOut, phrase.Args{"N": c.LeftOut})
 	}
 	return line
 }
