@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/fumibako-mail/fumibako/archive"
 	"github.com/fumibako-mail/fumibako/dedupe"
@@ -26,23 +27,17 @@ func (p *puller) unchanged(ctx context.Context, j *job) (bool, error) {
 		return false, nil // a file is gone, or the count hides a change
 	}
 	row := p.rowOf(j)
+	// This is proved, whatever becomes of the flags.
+	row.Server, row.Held = tally.Held, tally.Held
 	if s.HighestModSeq == 0 || s.HighestModSeq != last.HighestModSeq {
-		// The set is proved, the flags are not.
-		since := State{last.UIDValidity, last.UIDNext, last.Messages, last.HighestModSeq}
-		now, err := p.changes(ctx, j, since)
-		if errors.Is(err, ErrChanged) || err == nil && (now.UIDValidity != s.UIDValidity || now.Messages != s.Messages || now.UIDNext != s.UIDNext) {
-			return false, nil // something happened since STATUS was asked
-		}
-		if err != nil {
+		same, err := p.changes(ctx, j, State{last.UIDValidity, last.UIDNext, last.Messages, last.HighestModSeq})
+		if err != nil || !same {
 			return false, err
 		}
-		j.state = now
-		j.box.SetState(syncState(now))
 	}
-	row.Server, row.Held, row.Unchanged = tally.Held, tally.Held, true
 	p.ledger.span(tally.Oldest)
 	p.ledger.span(tally.Newest)
-	j.whole = true
+	row.Unchanged = true
 	return true, nil
 }
 
@@ -50,56 +45,108 @@ func syncState(s State) *archive.SyncState {
 	return &archive.SyncState{UIDValidity: s.UIDValidity, UIDNext: s.UIDNext, Messages: s.Messages, HighestModSeq: s.HighestModSeq}
 }
 
-func (p *puller) changes(ctx context.Context, j *job, since State) (State, error) {
-	var listed []Listed
-	state, err := p.src.Changes(ctx, j.m, since, func(l Listed) error {
-		listed = append(listed, l)
-		return nil
-	})
-	if err != nil {
-		return state, err
+// changes takes over the flags that changed since the state since. It returns
+// false if the set of messages turns out to be another one than STATUS said.
+func (p *puller) changes(ctx context.Context, j *job, since State) (same bool, err error) {
+	s := j.m.Status
+	if s.HighestModSeq < since.HighestModSeq {
+		since.HighestModSeq = 0 // the server was set back: what changed since then it does not know
 	}
-	return state, p.takeFlags(j, state, listed)
+	for {
+		var listed []Listed
+		now, err := p.src.Changes(ctx, j.m, since, func(l Listed) error {
+			listed = append(listed, l)
+			return nil
+		})
+		if errors.Is(err, ErrChanged) || err == nil && (now.UIDValidity != s.UIDValidity || now.Messages != s.Messages || now.UIDNext != s.UIDNext) {
+			return false, nil // something happened since STATUS was asked
+		}
+		if err != nil {
+			return false, err
+		}
+		f, err := j.compareFlags(now, listed)
+		if err != nil || f.unknown {
+			return false, err
+		}
+		if since.HighestModSeq != 0 && (f.several || now.HighestModSeq < since.HighestModSeq) {
+			// Which of several origins rules, only the whole list tells.
+			since.HighestModSeq = 0
+			continue
+		}
+		p.takeFlags(j, f)
+		j.box.SetState(syncState(now))
+		return true, nil
+	}
 }
 
-// takeFlags compares the flags of held messages with those the server had
-// last. Of several origins of one message the first listed one rules.
-func (p *puller) takeFlags(j *job, state State, listed []Listed) error {
-	ruled := map[uint32]bool{}
-	type change struct {
-		seq   uint32
-		flags []string
-	}
-	var changed []change
+// flagChanges is what compareFlags found.
+type flagChanges struct {
+	seqs    []uint32
+	flags   map[uint32][]string // of seqs; not there if it turned out to be no change
+	unknown bool                // a message is listed that is not held
+	several bool                // a message has several origins
+}
+
+// compareFlags compares the flags of held messages with those the server had
+// last. Of several origins of one message the first listed one rules; of one
+// that is listed several times what was said last.
+func (j *job) compareFlags(state State, listed []Listed) (f flagChanges, err error) {
+	f.flags = map[uint32][]string{}
+	ruler := map[uint32]string{}
 	q := func(i int) archive.Query {
 		return archive.Query{UIDValidity: state.UIDValidity, UID: listed[i].UID, Size: -1} // Changes says no size
 	}
-	err := j.box.Ask(len(listed), q, func(i int, ans archive.Answer) {
+	err = j.box.Ask(len(listed), q, func(i int, ans archive.Answer) {
+		l := listed[i]
+		if !ans.Held || ans.Gone {
+			f.unknown = true
+		}
 		if !ans.Held {
 			return
 		}
 		if ans.Origins > 1 {
-			if ruled[ans.Seq] {
+			f.several = true
+			if uid, ruled := ruler[ans.Seq]; ruled && uid != l.UID {
 				return
 			}
-			ruled[ans.Seq] = true
+			ruler[ans.Seq] = l.UID
 		}
-		if dedupe.FlagString(listed[i].Flags) != ans.Flags {
-			changed = append(changed, change{ans.Seq, listed[i].Flags})
+		if dedupe.FlagString(l.Flags) == ans.Flags {
+			delete(f.flags, ans.Seq)
+			return
 		}
+		if _, again := f.flags[ans.Seq]; !again {
+			f.seqs = append(f.seqs, ans.Seq)
+		}
+		f.flags[ans.Seq] = l.Flags
 	})
-	for _, c := range changed {
-		j.box.SetFlags(c.seq, c.flags)
-		p.rowOf(j).Flags++
+	return f, err
+}
+
+// takeFlags takes over what compareFlags found.
+func (p *puller) takeFlags(j *job, f flagChanges) {
+	for _, seq := range f.seqs {
+		if flags, ok := f.flags[seq]; ok {
+			delete(f.flags, seq)
+			j.box.SetFlags(seq, flags)
+			p.rowOf(j).Flags++
+		}
 	}
+}
+
+// list reads the server's whole list and compares it with what is held. Of the
+// list it leaves what is wanted.
+func (p *puller) list(ctx context.Context, j *job) error {
+	row := p.rowOf(j)
+	row.Held, row.Rebound, row.Missing, row.Gone, row.Err = 0, 0, nil, nil, nil
+	j.listed, j.want, j.fates, j.names, j.whole = nil, nil, nil, nil, false
+	err := p.compare(ctx, j)
+	j.keepWanted()
 	return err
 }
 
-// list reads the server's whole list and compares it with what is held.
-func (p *puller) list(ctx context.Context, j *job) error {
-	j.listed, j.want, j.whole = j.listed[:0], nil, false
+func (p *puller) compare(ctx context.Context, j *job) error {
 	row := p.rowOf(j)
-	row.Held = 0
 	state, err := p.src.List(ctx, j.m, func(l Listed) error {
 		j.listed = append(j.listed, l)
 		return nil
@@ -107,7 +154,7 @@ func (p *puller) list(ctx context.Context, j *job) error {
 	p.ledger.Facts = p.src.Facts()
 	row.Server = len(j.listed)
 	if err != nil {
-		row.Server = max(len(j.listed), int(state.Messages))
+		row.Server = max(len(j.listed), messagesOf(&state), messagesOf(j.m.Status))
 		if ctx.Err() != nil || !endsMailbox(err) || len(j.listed) == 0 {
 			return err
 		}
@@ -120,19 +167,23 @@ func (p *puller) list(ctx context.Context, j *job) error {
 	q := func(i int) archive.Query { return j.query(int32(i)) }
 	err = j.box.Ask(len(j.listed), q, func(i int, ans archive.Answer) {
 		if ans.Held {
-			row.Held++
 			p.ledger.span(ans.Date)
 			return
 		}
 		j.want = append(j.want, int32(i))
 	})
 	if err != nil {
+		j.want = nil
 		return err
 	}
+	j.wantTwins()
+	row.Held = len(j.listed) - len(j.want)
 	if p.ledger.Facts.KeepsFlags && row.Held > 0 {
-		if err := p.takeFlags(j, state, j.listed); err != nil {
+		f, err := j.compareFlags(state, j.listed)
+		if err != nil {
 			return err
 		}
+		p.takeFlags(j, f)
 	}
 	if row.Err != nil {
 		return nil // who is not in half a list has not vanished
@@ -144,6 +195,53 @@ func (p *puller) list(ctx context.Context, j *job) error {
 		return p.rebind(ctx, j)
 	}
 	return nil
+}
+
+// wantTwins wants all messages of one name if one of them is wanted. Ordinals
+// follow the server's order, and that may be another one today.
+func (j *job) wantTwins() {
+	twins := map[string]bool{}
+	for i := range j.listed {
+		if q := j.query(int32(i)); q.Ordinal > 0 {
+			twins[q.UID] = false
+		}
+	}
+	if len(twins) == 0 {
+		return
+	}
+	for _, w := range j.want {
+		if uid := j.query(w).UID; uid != "" {
+			if _, ok := twins[uid]; ok {
+				twins[uid] = true
+			}
+		}
+	}
+	var want []int32
+	for i, rest := int32(0), j.want; int(i) < len(j.listed); i++ {
+		wanted := len(rest) > 0 && rest[0] == i
+		if wanted {
+			rest = rest[1:]
+		}
+		if wanted || twins[j.query(i).UID] {
+			want = append(want, i)
+		}
+	}
+	j.want = want
+}
+
+// keepWanted forgets of the list what is not wanted: of a large account that is
+// nearly all.
+func (j *job) keepWanted() {
+	listed := make([]Listed, len(j.want))
+	names := map[int32]place{}
+	for i, w := range j.want {
+		listed[i] = j.listed[w]
+		if n, ok := j.names[w]; ok {
+			names[int32(i)] = n
+		}
+	}
+	j.listed, j.names, j.want = listed, names, nil
+	j.fates = make([]fate, len(listed))
 }
 
 // headerUID marks an identity made of size and header digest.
@@ -169,11 +267,15 @@ func (p *puller) nameByHeader(ctx context.Context, j *job) error {
 	count := map[string]int{}
 	hash := dedupe.NewHasher()
 	return p.src.Heads(ctx, j.m, j.state, nameless, func(l Listed, header []byte) error {
+		i, ok := at[l.Num]
+		if _, again := j.names[i]; !ok || again {
+			return nil
+		}
 		hash.Reset()
 		hash.Write(header)
 		fp, _ := hash.Sum()
 		uid := fmt.Sprintf("%s%x %d", headerUID, fp.Header[:16], l.Size)
-		j.names[at[l.Num]] = place{uid: uid, ordinal: count[uid]}
+		j.names[i] = place{uid: uid, ordinal: count[uid]}
 		count[uid]++
 		return nil
 	})
@@ -200,32 +302,33 @@ func (p *puller) rebind(ctx context.Context, j *job) error {
 		want[i] = j.listed[w]
 		at[nameOf(want[i])] = w
 	}
-	bound := map[int32]bool{}
+	claims := map[key][]int32{}
 	hash := dedupe.NewHasher()
 	err = p.src.Heads(ctx, j.m, j.state, want, func(l Listed, octets []byte) error {
 		hash.Reset()
 		hash.Write(octets)
 		fp, _ := hash.Sum()
 		k := key{l.Size, fp.Header}
-		if seqs := held[k]; len(seqs) == 1 {
-			w := at[nameOf(l)]
-			j.box.BindAgain(j.query(w), seqs[0])
-			delete(held, k)
-			bound[w] = true
+		if w, ok := at[nameOf(l)]; ok && len(held[k]) == 1 && !slices.Contains(claims[k], w) {
+			claims[k] = append(claims[k], w)
 		}
 		return nil
 	})
-	rest := j.want[:0]
-	for _, w := range j.want {
-		if !bound[w] {
-			rest = append(rest, w)
+	if err != nil {
+		return err // a claim may have a rival that was not heard
+	}
+	bound := map[int32]bool{}
+	for k, list := range claims {
+		if len(list) == 1 {
+			j.box.BindAgain(j.query(list[0]), held[k][0])
+			bound[list[0]] = true
 		}
 	}
-	j.want = rest
+	j.want = slices.DeleteFunc(j.want, func(w int32) bool { return bound[w] })
 	row := p.rowOf(j)
 	row.Rebound = len(bound)
 	row.Held += len(bound)
-	return err
+	return nil
 }
 
 // place names a message within one list: a server without unique-ids has only
@@ -245,9 +348,9 @@ func (p *puller) announce() {
 	plan := Plan{Facts: p.ledger.Facts, Mailboxes: len(p.jobs)}
 	for _, j := range p.jobs {
 		plan.Server += p.rowOf(j).Server
-		plan.Messages += len(j.want)
-		for _, w := range j.want {
-			plan.Octets += max(0, j.listed[w].Size)
+		plan.Messages += len(j.listed)
+		for _, l := range j.listed {
+			plan.Octets += max(0, l.Size)
 		}
 	}
 	p.o.Observer.Planned(plan)

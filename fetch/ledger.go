@@ -15,7 +15,7 @@ type Ledger struct {
 }
 
 // A MailboxLedger is the account of one mailbox.
-// Server = Held + len(Missing) + LeftOut, always.
+// Server = Held + len(Missing) + Unlisted + LeftOut, always.
 type MailboxLedger struct {
 	Name       string
 	SpecialUse string
@@ -31,6 +31,7 @@ type MailboxLedger struct {
 	Unchanged  bool  // recognised as unchanged without listing
 	Flags      int   // messages whose flags were taken over
 	Missing    []Named
+	Unlisted   int     // missing too, beyond those in Missing: the server counts them, and they were not listed. 0 but with an enormous count
 	Gone       []Named // listed at first, gone at a second look: not counted in Server
 	Err        error   // what ended this mailbox early; nil if nothing did
 }
@@ -58,7 +59,7 @@ type Plan struct {
 // Observer is a set of functions Pull calls while it works, each of which may
 // be nil. They are called from Pull's goroutine and must be quick.
 type Observer struct {
-	Listing func(mailbox string, n, of int) // the n-th of all mailboxes is being listed
+	Listing func(mailbox string, n, of int) // the n-th of all mailboxes that are not left out is being listed
 	Planned func(Plan)
 	Octets  func(n int) // more octets of message bodies arrived
 	Message func()      // one more message of the plan is dealt with

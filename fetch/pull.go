@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"slices"
 	"time"
 
@@ -22,10 +23,14 @@ import (
 func Pull(ctx context.Context, src Source, a *archive.Archive, acc archive.Account, o Options) *Ledger {
 	p := &puller{src: src, a: a, o: o, ledger: &Ledger{Account: acc.Name}}
 	err := p.run(ctx, acc)
+	p.ledger.Facts = src.Facts()
 	if flushed := a.Flush(); flushed != nil {
 		p.lost("archive-failed")
 		p.src.Drop()
 		err = flushed
+	} else {
+		p.ledger.span(p.fresh.Oldest)
+		p.ledger.span(p.fresh.Newest)
 	}
 	p.close(ctx)
 	p.ledger.Err = err
@@ -39,23 +44,35 @@ type puller struct {
 	home   archive.Enrolled
 	jobs   []*job
 	ledger *Ledger
+	fresh  Ledger // Oldest and Newest of what this run brought, which is not durable yet
 }
 
 // job is one mailbox on its way through a Pull.
 type job struct {
-	m      Mailbox
-	box    *archive.Mailbox
-	row    int // in ledger.Mailboxes
-	state  State
+	m     Mailbox
+	box   *archive.Mailbox // nil before its turn and after it
+	row   int              // in ledger.Mailboxes
+	state State
+	whole bool // there is a list that can be fetched from
+
+	// While the mailbox is compared, listed is all that the server lists and want
+	// the indices of what is wanted of it. Then listed holds the wanted alone.
 	listed []Listed
-	want   []int32 // indices in listed
-	got    []int32 // of want, kept by this run
-	failed []int32 // of want, that the source could not give
-	whole  bool    // there is a list that can be fetched from
+	want   []int32
+	fates  []fate // of listed, once it holds the wanted alone
 
 	// names holds what a message without a unique-id is called instead.
 	names map[int32]place
 }
+
+// fate is what became of a wanted message.
+type fate byte
+
+const (
+	wanted  fate = iota
+	got          // kept by this run
+	refused      // the source could not give it
+)
 
 // query asks the archive about the i-th listed message.
 func (j *job) query(i int32) archive.Query {
@@ -75,14 +92,19 @@ func (p *puller) run(ctx context.Context, acc archive.Account) error {
 	if err != nil {
 		return err
 	}
+	if len(mailboxes) == 0 {
+		// INBOX exists always (RFC 3501 §5.1): this is a fault, and no empty account.
+		return &session.Error{Class: session.ClassProtocol, Reach: session.ReachAccount, Temporary: true, Reason: "list-incomplete"}
+	}
+	p.enter(mailboxes)
 	if p.home, err = p.a.Enroll(acc); err != nil {
 		return err
 	}
-	for i, m := range mailboxes {
+	for i, j := range p.jobs {
 		if p.o.Observer.Listing != nil {
-			p.o.Observer.Listing(m.Name, i+1, len(mailboxes))
+			p.o.Observer.Listing(j.m.Name, i+1, len(p.jobs))
 		}
-		if err := p.begin(ctx, m); err != nil {
+		if err := p.begin(ctx, j); err != nil {
 			return err
 		}
 	}
@@ -92,32 +114,49 @@ func (p *puller) run(ctx context.Context, acc archive.Account) error {
 		if err := p.fetch(ctx, j); err != nil {
 			return err
 		}
+		j.box, j.names = nil, nil
 	}
 	return nil
 }
 
-// begin opens the ledger's row for a mailbox and finds out what is wanted of it.
-func (p *puller) begin(ctx context.Context, m Mailbox) error {
-	if !m.Selectable {
-		return nil
-	}
-	row := MailboxLedger{Name: m.Name, SpecialUse: m.SpecialUse}
-	if p.o.Exclude != nil && p.o.Exclude(m) {
-		if m.Status != nil {
-			row.Server, row.LeftOut = int(m.Status.Messages), int(m.Status.Messages)
+// enter opens the ledger's row of every mailbox, so that each stands there
+// wherever the run ends.
+func (p *puller) enter(mailboxes []Mailbox) {
+	seen := make(map[string]bool, len(mailboxes))
+	for _, m := range mailboxes {
+		if !m.Selectable {
+			continue
 		}
-		row.Excluded = true
+		row := MailboxLedger{Name: m.Name, SpecialUse: m.SpecialUse, Server: messagesOf(m.Status)}
+		if p.o.Exclude != nil && p.o.Exclude(m) {
+			row.LeftOut, row.Excluded = row.Server, true
+			p.ledger.Mailboxes = append(p.ledger.Mailboxes, row)
+			continue
+		}
+		if seen[m.Name] {
+			// What the two call their messages cannot be told apart in the archive.
+			row.Err = &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "response-unreadable"}
+		}
+		seen[m.Name] = true
+		p.jobs = append(p.jobs, &job{m: m, row: len(p.ledger.Mailboxes)})
 		p.ledger.Mailboxes = append(p.ledger.Mailboxes, row)
+	}
+}
+
+// messagesOf is how many messages a STATUS speaks of; 0 if there was none.
+func messagesOf(s *State) int {
+	if s == nil {
+		return 0
+	}
+	return int(min(s.Messages, math.MaxInt32))
+}
+
+// begin finds out what is wanted of a mailbox.
+func (p *puller) begin(ctx context.Context, j *job) (err error) {
+	if p.rowOf(j).Err != nil {
 		return nil
 	}
-	if m.Status != nil {
-		row.Server = int(m.Status.Messages)
-	}
-	j := &job{m: m, row: len(p.ledger.Mailboxes)}
-	p.ledger.Mailboxes = append(p.ledger.Mailboxes, row)
-	p.jobs = append(p.jobs, j)
-	var err error
-	j.box, err = p.a.Mailbox(p.home, archive.MailboxInfo{Name: m.Name, Delimiter: m.Delimiter, SpecialUse: m.SpecialUse})
+	j.box, err = p.a.Mailbox(p.home, archive.MailboxInfo{Name: j.m.Name, Delimiter: j.m.Delimiter, SpecialUse: j.m.SpecialUse})
 	if err != nil {
 		return err
 	}
@@ -167,34 +206,25 @@ func (p *puller) fetch(ctx context.Context, j *job) error {
 
 func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 	row := p.rowOf(j)
-	j.got, j.failed = nil, nil
-	if slices.ContainsFunc(j.want, func(w int32) bool { return j.listed[w].SameAs != "" }) {
-		// What another mailbox brought a moment ago must be there to be found.
-		if err := p.a.Flush(); err != nil {
-			return err
-		}
-	}
-	want := make([]Listed, 0, len(j.want))
-	at := make(map[place]int32, len(j.want))
-	for _, w := range j.want {
-		l := j.listed[w]
-		ok, err := p.fromHeld(j, w)
-		if err != nil {
-			return err
-		}
-		if ok {
-			p.dealtWith(j, w)
-			continue
-		}
-		want = append(want, l)
-		at[nameOf(l)] = w
+	want, err := p.takeHeld(ctx, j)
+	if err != nil {
+		return err
 	}
 	if len(want) > 0 {
+		at := make(map[place]int32, len(want))
+		for i, l := range j.listed {
+			if j.fates[i] == wanted {
+				at[nameOf(l)] = int32(i)
+			}
+		}
 		failures, err := p.src.Fetch(ctx, j.m, j.state, want, func(l Listed, r io.Reader) error {
 			if ctx.Err() != nil {
 				return ctx.Err() // not one more from what is buffered
 			}
-			w := at[nameOf(l)]
+			w, ok := at[nameOf(l)]
+			if !ok || j.fates[w] != wanted {
+				return nil // nobody asked for it, or it is here: whose octets are these?
+			}
 			out, err := j.box.Add(archive.Meta{Query: j.query(w), InternalDate: l.InternalDate, Flags: l.Flags}, p.counted(r))
 			if err != nil {
 				return err
@@ -203,13 +233,25 @@ func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 			p.dealtWith(j, w)
 			return nil
 		})
+		missing := map[place]int{}
+		var ask []Listed
 		for _, f := range failures {
-			p.failed(j, at[nameOf(f.Listed)], f)
+			w, ok := at[nameOf(f.Listed)]
+			if !ok || j.fates[w] != wanted {
+				continue
+			}
+			p.failed(j, w, f)
+			if !f.Gone && len(ask) < maxHeads {
+				ask = append(ask, f.Listed)
+				missing[nameOf(f.Listed)] = len(row.Missing) - 1
+			}
 		}
-		p.nameFailures(ctx, j, failures)
 		if err != nil {
+			// No headers then: to ask for them may mean to log in once more, with
+			// what was refused a moment ago.
 			return err
 		}
+		p.nameFailures(ctx, j, ask, missing)
 	}
 	if row.Err == nil && row.Held == row.Server && len(row.Missing) == 0 && len(row.Gone) == 0 {
 		j.box.SetState(syncState(j.state))
@@ -217,8 +259,35 @@ func (p *puller) fetchWanted(ctx context.Context, j *job) error {
 	return nil
 }
 
+// takeHeld keeps what need not be downloaded, and returns what must be.
+func (p *puller) takeHeld(ctx context.Context, j *job) ([]Listed, error) {
+	if !slices.ContainsFunc(j.listed, func(l Listed) bool { return l.SameAs != "" }) {
+		return j.listed, nil
+	}
+	// What another mailbox brought a moment ago must be there to be found.
+	if err := p.a.Flush(); err != nil {
+		return nil, err
+	}
+	want := make([]Listed, 0, len(j.listed))
+	for i, l := range j.listed {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		ok, err := p.fromHeld(j, int32(i))
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			p.dealtWith(j, int32(i))
+			continue
+		}
+		want = append(want, l)
+	}
+	return want, nil
+}
+
 func (p *puller) count(row *MailboxLedger, out archive.Outcome) {
-	p.ledger.span(out.Date)
+	p.fresh.span(out.Date)
 	if !out.Stored {
 		row.Duplicate++
 		return
@@ -230,14 +299,15 @@ func (p *puller) count(row *MailboxLedger, out archive.Outcome) {
 
 func (p *puller) dealtWith(j *job, w int32) {
 	p.rowOf(j).Held++
-	j.got = append(j.got, w)
+	j.fates[w] = got
 	if p.o.Observer.Message != nil {
 		p.o.Observer.Message()
 	}
 }
 
 // fromHeld keeps a message without downloading it, if the server says that a
-// held message of another mailbox is the same.
+// held message of another mailbox is the same, and its size does not say
+// otherwise.
 func (p *puller) fromHeld(j *job, w int32) (bool, error) {
 	l := j.listed[w]
 	if l.SameAs == "" {
@@ -248,15 +318,32 @@ func (p *puller) fromHeld(j *job, w int32) (bool, error) {
 		return false, nil
 	}
 	defer r.Close()
-	out, err := j.box.Add(archive.Meta{Query: j.query(w), InternalDate: date, Flags: l.Flags}, r)
+	out, err := j.box.Add(archive.Meta{Query: j.query(w), InternalDate: date, Flags: l.Flags}, &sizedReader{r, l.Size})
 	var broken *archive.Error
 	if err != nil && !errors.As(err, &broken) {
-		return false, nil // the held copy cannot be read: the server's can
+		return false, nil // the held copy cannot be read, or is another message: the server's can
 	}
 	if err == nil {
 		p.count(p.rowOf(j), out)
 	}
 	return err == nil, err
+}
+
+// sizedReader fails at the end if that does not come after left octets.
+type sizedReader struct {
+	r    io.Reader
+	left int64
+}
+
+var errOtherSize = errors.New("fetch: the held message has another size")
+
+func (s *sizedReader) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	s.left -= int64(n)
+	if err == io.EOF && s.left != 0 {
+		err = errOtherSize
+	}
+	return n, err
 }
 
 type countingReader struct {
@@ -291,7 +378,7 @@ func (p *puller) failed(j *job, w int32, f Failure) {
 	} else {
 		row.Missing = append(row.Missing, n)
 	}
-	j.failed = append(j.failed, w)
+	j.fates[w] = refused
 	if p.o.Observer.Message != nil {
 		p.o.Observer.Message()
 	}
@@ -305,54 +392,53 @@ func named(l Listed, reason string) Named {
 // named by it.
 const maxHeads = 200
 
-func (p *puller) nameFailures(ctx context.Context, j *job, failures []Failure) {
-	var ask []Listed
-	for _, f := range failures {
-		if !f.Gone && len(ask) < maxHeads {
-			ask = append(ask, f.Listed)
-		}
-	}
+// nameFailures names by their headers the messages ask, which stand in the row's
+// Missing where missing says. Without its header a message is named by what the
+// list says.
+func (p *puller) nameFailures(ctx context.Context, j *job, ask []Listed, missing map[place]int) {
 	if len(ask) == 0 || ctx.Err() != nil {
 		return
 	}
 	row := p.rowOf(j)
-	// Best effort: without the header a message is named by what the list says.
 	_ = p.src.Heads(ctx, j.m, j.state, ask, func(l Listed, octets []byte) error {
-		h := dedupe.ScanHead(octets)
-		for i := range row.Missing {
-			n := &row.Missing[i]
-			if n.UID != l.UID || n.From != "" {
-				continue
-			}
-			n.From, n.Subject = h.From, h.Subject
-			if t, _, ok := h.When(); ok && n.Date.IsZero() {
-				n.Date = t
-			}
-			break
+		i, ok := missing[nameOf(l)]
+		if !ok {
+			return nil
+		}
+		n, h := &row.Missing[i], dedupe.ScanHead(octets)
+		n.From, n.Subject = h.From, h.Subject
+		if t, _, ok := h.When(); ok && n.Date.IsZero() {
+			n.Date = t
 		}
 		return nil
 	})
 }
 
-// close names what was not reached, so that Server = Held + Missing + LeftOut.
+// maxNameless bounds how many entries without a name a ledger has: what a server
+// counts and does not list may be any number.
+const maxNameless = 100_000
+
+// close names what was not reached, so that the ledger adds up.
 func (p *puller) close(ctx context.Context) {
 	reason := "not-reached"
 	if ctx.Err() != nil {
 		reason = "interrupted"
 	}
+	nameless := 0
 	for _, j := range p.jobs {
 		row := p.rowOf(j)
-		done := make(map[int32]bool, len(j.got))
-		for _, w := range slices.Concat(j.got, j.failed) {
-			done[w] = true
-		}
-		for _, w := range j.want {
-			if !done[w] {
-				row.Missing = append(row.Missing, named(j.listed[w], reason))
+		for i, l := range j.listed {
+			if j.fates[i] == wanted {
+				row.Missing = append(row.Missing, named(l, reason))
 			}
 		}
+		// The list was not read.
 		for n := row.Server - row.Held - row.LeftOut - len(row.Missing); n > 0; n-- {
-			row.Missing = append(row.Missing, Named{Octets: -1, Reason: reason}) // the list was not read
+			if nameless++; nameless > maxNameless {
+				row.Unlisted = n
+				break
+			}
+			row.Missing = append(row.Missing, Named{Octets: -1, Reason: reason})
 		}
 	}
 }
@@ -361,11 +447,14 @@ func (p *puller) close(ctx context.Context) {
 func (p *puller) lost(reason string) {
 	for _, j := range p.jobs {
 		row := p.rowOf(j)
-		for _, w := range j.got {
-			row.Missing = append(row.Missing, named(j.listed[w], reason))
-			row.Held--
+		for i, l := range j.listed {
+			if j.fates[i] == got {
+				j.fates[i] = refused
+				row.Missing = append(row.Missing, named(l, reason))
+				row.Held--
+			}
 		}
-		row.New, row.Duplicate, row.NewOctets, row.CopyOctets = 0, 0, 0, 0
+		row.New, row.Duplicate, row.NewOctets, row.CopyOctets, row.Flags = 0, 0, 0, 0, 0
 	}
 }
 

@@ -16,11 +16,12 @@ import (
 // A Source is used by one goroutine; Mailboxes is called first. Errors are
 // *session.Error, or ctx.Err() when ctx ended.
 type Source interface {
-	// Mailboxes lists every mailbox, those that cannot be opened included.
+	// Mailboxes lists every mailbox, those that cannot be opened included, no two
+	// of the same name.
 	Mailboxes(ctx context.Context) ([]Mailbox, error)
 
 	// List calls fn for each message the server lists in m now, in the server's
-	// order, and returns the mailbox's state as of the listing. No body is
+	// order and no two of the same UID, Ordinal and Num, and returns the mailbox's state as of the listing. No body is
 	// downloaded. If fn returns an error, List stops and returns it.
 	List(ctx context.Context, m Mailbox, fn func(Listed) error) (State, error)
 
@@ -40,7 +41,8 @@ type Source interface {
 	// for it; it is in the returned failures; or Fetch returned an error.
 	//
 	// state is what List returned. If the mailbox has another UIDVALIDITY by now,
-	// Fetch returns ErrChanged and calls fn never.
+	// or after a line broke, Fetch returns ErrChanged; fn is not called after it
+	// was found out.
 	Fetch(ctx context.Context, m Mailbox, state State, want []Listed, fn func(Listed, io.Reader) error) ([]Failure, error)
 
 	// Heads calls fn with the header octets (up to and including the empty line)
