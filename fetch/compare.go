@@ -232,6 +232,11 @@ func (j *job) wantTwins() {
 // keepWanted forgets of the list what is not wanted: of a large account that is
 // nearly all.
 func (j *job) keepWanted() {
+	j.fates = make([]fate, len(j.want))
+	if len(j.want) == len(j.listed) {
+		j.want = nil
+		return
+	}
 	listed := make([]Listed, len(j.want))
 	names := map[int32]place{}
 	for i, w := range j.want {
@@ -241,7 +246,6 @@ func (j *job) keepWanted() {
 		}
 	}
 	j.listed, j.names, j.want = listed, names, nil
-	j.fates = make([]fate, len(listed))
 }
 
 // headerUID marks an identity made of size and header digest.

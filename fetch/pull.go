@@ -427,11 +427,19 @@ func (p *puller) close(ctx context.Context) {
 	nameless := 0
 	for _, j := range p.jobs {
 		row := p.rowOf(j)
+		n := 0
+		for _, f := range j.fates {
+			if f == wanted {
+				n++
+			}
+		}
+		row.Missing = slices.Grow(row.Missing, n)
 		for i, l := range j.listed {
 			if j.fates[i] == wanted {
 				row.Missing = append(row.Missing, named(l, reason))
 			}
 		}
+		j.listed, j.fates = nil, nil
 		// The list was not read.
 		for n := row.Server - row.Held - row.LeftOut - len(row.Missing); n > 0; n-- {
 			if nameless++; nameless > maxNameless {

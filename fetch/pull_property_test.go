@@ -392,6 +392,9 @@ func (w *world) run(t *rapid.T, dir string, faults int) (*fetch.Ledger, int) {
 	defer cancel()
 	src := &misbehaving{t: t, w: w, faults: faults, cancel: cancel, listed: map[string][]shownMessage{}}
 	o := fetch.Options{}
+	left := 0
+	o.Observer.Planned = func(p fetch.Plan) { left = p.Messages }
+	o.Observer.Message = func() { left-- }
 	if !w.pop && rapid.IntRange(0, 3).Draw(t, "rebind") == 0 {
 		o.Rebind = true
 	}
@@ -399,6 +402,9 @@ func (w *world) run(t *rapid.T, dir string, faults int) (*fetch.Ledger, int) {
 		o.Exclude = func(m fetch.Mailbox) bool { return m.Name == "Work" }
 	}
 	l := fetch.Pull(ctx, src, a, archive.Account{Name: "x", Protocol: "imap", Host: "h", User: "u"}, o)
+	if faults == 0 && left != 0 {
+		t.Fatalf("progress ends %d messages before its end", left)
+	}
 	v, err := a.Verify(context.Background(), archive.VerifyOptions{})
 	if err != nil {
 		t.Fatal(err)
