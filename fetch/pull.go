@@ -94,7 +94,7 @@ func (p *puller) run(ctx context.Context, acc archive.Account) error {
 	}
 	if len(mailboxes) == 0 {
 		// INBOX exists always (RFC 3501 §5.1): this is a fault, and no empty account.
-		return &session.Error{Class: session.ClassProtocol, Reach: session.ReachAccount, Temporary: true, Reason: "list-incomplete"}
+		return &session.Error{Class: session.ClassProtocol, Reach: session.ReachAccount, Temporary: true, Reason: "list-empty"}
 	}
 	p.enter(mailboxes)
 	if p.home, err = p.a.Enroll(acc); err != nil {
@@ -135,7 +135,7 @@ func (p *puller) enter(mailboxes []Mailbox) {
 		}
 		if seen[m.Name] {
 			// What the two call their messages cannot be told apart in the archive.
-			row.Err = &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "response-unreadable"}
+			row.Err = &session.Error{Class: session.ClassProtocol, Reach: session.ReachMailbox, Reason: "mailbox-named-twice"}
 		}
 		seen[m.Name] = true
 		p.jobs = append(p.jobs, &job{m: m, row: len(p.ledger.Mailboxes)})

@@ -101,6 +101,7 @@ const (
 	ReportSubject       Key = "report.subject"
 	MissingOther        Key = "report.missing-other"
 	RowTotal            Key = "report.row-total"
+	RowExcluded         Key = "report.row-excluded"
 	ColumnMailbox       Key = "report.column-mailbox"
 	ColumnServer        Key = "report.column-server"
 	ColumnHeld          Key = "report.column-held"

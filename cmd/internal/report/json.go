@@ -80,6 +80,8 @@ type JSONMailbox struct {
 	New        int    `json:"new"`
 	Duplicate  int    `json:"duplicate"`
 	LeftOut    int    `json:"left_out"`
+	Excluded   bool   `json:"excluded,omitempty"`        // left out as a whole, whether or not the server told how many it holds
+	Unlisted   int    `json:"missing_unnamed,omitempty"` // missing, beyond those that are named one by one
 	Rebound    int    `json:"not_compared,omitempty"`
 	Octets     int64  `json:"octets"`
 	CopyOctets int64  `json:"copy_octets"`
@@ -171,7 +173,7 @@ func (a Account) object(p *phrase.Printer) JSONAccount {
 	for _, m := range a.Ledger.Mailboxes {
 		j.Mailboxes = append(j.Mailboxes, JSONMailbox{
 			Name: safe.Text(m.Name, maxName), SpecialUse: m.SpecialUse, Server: m.Server, Held: m.Held, New: m.New,
-			Duplicate: m.Duplicate, LeftOut: m.LeftOut, Rebound: m.Rebound, Octets: m.NewOctets, CopyOctets: m.CopyOctets,
+			Duplicate: m.Duplicate, LeftOut: m.LeftOut, Excluded: m.Excluded, Unlisted: m.Unlisted, Rebound: m.Rebound, Octets: m.NewOctets, CopyOctets: m.CopyOctets,
 			JSONFailure: FailureOf(p, m.Err, a.About), Missing: namedObjects(p, m.Missing, a.About), Gone: namedObjects(p, m.Gone, a.About),
 		})
 	}

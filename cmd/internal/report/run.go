@@ -92,7 +92,7 @@ func (c *Counts) add(d Counts) {
 }
 
 func countsOf(m fetch.MailboxLedger) Counts {
-	return Counts{Server: m.Server, Held: m.Held, New: m.New, Duplicate: m.Duplicate, Missing: len(m.Missing), LeftOut: m.LeftOut,
+	return Counts{Server: m.Server, Held: m.Held, New: m.New, Duplicate: m.Duplicate, Missing: len(m.Missing) + m.Unlisted, LeftOut: m.LeftOut,
 		Rebound: m.Rebound, Gone: len(m.Gone), Flags: m.Flags, Octets: m.NewOctets, CopyOctets: m.CopyOctets}
 }
 
@@ -192,6 +192,9 @@ func (r *Run) Exit() int {
 				codes[ExitOf(m.Err)] = true
 			}
 		}
+	}
+	if r.Verdict() == Failed {
+		codes[ExitIncomplete] = true
 	}
 	for _, code := range []int{ExitInterrupted, ExitArchive, ExitPerson, ExitIncomplete} {
 		if codes[code] {

@@ -131,7 +131,11 @@ func (t *text) table(a Account) [][]string {
 	}
 	rows := [][]string{head}
 	for _, m := range inboxFirst(a.Ledger.Mailboxes) {
-		rows = append(rows, cells(clip(safe.Text(m.Name, maxName), maxCell), countsOf(m)))
+		name := clip(safe.Text(m.Name, maxName), maxCell)
+		if m.Excluded {
+			name = t.p.Text(phrase.RowExcluded, phrase.Args{"Name": name})
+		}
+		rows = append(rows, cells(name, countsOf(m)))
 	}
 	if len(a.Ledger.Mailboxes) > 1 {
 		rows = append(rows, cells(t.p.Text(phrase.RowTotal), a.Counts))
