@@ -279,7 +279,8 @@ func (m *Mailbox) origin(q Query) dedupe.Origin {
 func (m *Mailbox) Ask(n int, query func(i int) Query, answer func(i int, a Answer)) error {
 	m.a.mu.Lock()
 	defer m.a.mu.Unlock()
-	return failure(indexFile, m.a.index.View(func(tx *dedupe.Tx) error {
+	var back []*record // origins that had gone, and are listed again
+	err := m.a.index.View(func(tx *dedupe.Tx) error {
 		for i := range n {
 			q := query(i)
 			b, known := tx.Origin(m.id, m.origin(q))
@@ -292,11 +293,25 @@ func (m *Mailbox) Ask(n int, query func(i int) Query, answer func(i int, a Answe
 			ans.Held = ok && (q.Size < 0 || b.Size < 0 || q.Size == b.Size) && m.store.present(e)
 			if ans.Held {
 				m.listed[b.Seq] = true
+				if b.Gone {
+					r := m.originRecord(q)
+					r.Size, r.NotCompared = b.Size, b.NotCompared
+					back = append(back, &record{Type: "origin", Seq: b.Seq, Origin: r})
+				}
 			}
 			answer(i, ans)
 		}
 		return nil
-	}))
+	})
+	if err != nil {
+		return failure(indexFile, err)
+	}
+	for _, r := range back {
+		if err := m.a.committer.add(m, r); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // CountHeld counts the messages that the server listed at the end of the last

@@ -448,3 +448,32 @@ func TestHalfAListIsFetchedAndNotCalledComplete(t *testing.T) {
 	r.open = plain
 	wantSum(t, r.pull(t, t.Context()), 20, 20, 0, 0)
 }
+
+// TestAMessageThatComesBack is listed, gone and listed again under the same
+// unique-id, as servers do that restore a maildrop.
+func TestAMessageThatComesBack(t *testing.T) {
+	s, _ := newPOP3(t, 5, number)
+	r := pop3Run(t, s, listenPOP3(t, s))
+	wantSum(t, r.pull(t, t.Context()), 5, 5, 5, 0)
+	s.Remove(2)
+	wantSum(t, r.pull(t, t.Context()), 4, 4, 0, 0)
+	s.Add(pop3Letter(2), number(2))
+	before := s.Retrieved()
+	wantSum(t, r.pull(t, t.Context()), 5, 5, 0, 0)
+	if s.Retrieved() != before {
+		t.Error("it was downloaded again")
+	}
+	if n := stored(t, r.dir); n != 5 {
+		t.Errorf("%d messages in the archive", n)
+	}
+	journal := func() int64 {
+		fi, err := os.Stat(filepath.Join(r.dir, ".fumibako", "journal", "000001.log"))
+		check(t, err)
+		return fi.Size()
+	}
+	size := journal()
+	wantSum(t, r.pull(t, t.Context()), 5, 5, 0, 0)
+	if journal() != size {
+		t.Error("that it is back is recorded in every run")
+	}
+}
