@@ -121,7 +121,6 @@ type misbehaving struct {
 
 	listed  map[string][]shownMessage // the last list, or what it would have been
 	fetched int                       // messages asked for
-	ended   bool
 }
 
 type shownMessage struct {
