@@ -63,7 +63,7 @@ func (d *disk) remove(name string) error {
 	if err := d.step("remove " + name); err != nil {
 		return err
 	}
-	return d.root.Remove(filepath.FromSlash(name))
+	return removeFile(d, name)
 }
 
 func (d *disk) write(f *os.File, p []byte) error {

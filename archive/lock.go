@@ -46,6 +46,6 @@ func acquire(d *disk, command string) (*lock, error) {
 }
 
 func (l *lock) release() {
-	l.d.root.Remove(filepath.FromSlash(ownerFile))
+	removeFile(l.d, ownerFile)
 	l.f.Unlock()
 }

@@ -30,3 +30,5 @@ func isInUse(error) bool { return false }
 func renameDurable(d *disk, from, to string) error {
 	return d.root.Rename(filepath.FromSlash(from), filepath.FromSlash(to))
 }
+
+func removeFile(d *disk, name string) error { return d.root.Remove(filepath.FromSlash(name)) }

@@ -24,6 +24,16 @@ func isInUse(err error) bool {
 	return errors.Is(err, windows.ERROR_SHARING_VIOLATION) || errors.Is(err, windows.ERROR_ACCESS_DENIED)
 }
 
+// removeFile falls back to the plain call: os.Root deletes by a way that not
+// every file system, redirector or version of Windows knows.
+func removeFile(d *disk, name string) error {
+	err := d.root.Remove(filepath.FromSlash(name))
+	if err == nil || errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return os.Remove(filepath.Join(d.path, filepath.FromSlash(name)))
+}
+
 // renameDurable: os.Root has no write-through rename. Both names were made or
 // escaped by us, and the folders were reached through the root before.
 func renameDurable(d *disk, from, to string) error {
