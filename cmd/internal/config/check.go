@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 var (
@@ -40,7 +42,7 @@ func Check(a Account) (Account, error) {
 // complete fills in the defaults of a and returns its first fault.
 func complete(a Account) (Account, *fault) {
 	wrong := func(key, code string, pairs ...any) *fault {
-		return &fault{key, code, args(append([]any{"account", a.Name}, pairs...)...)}
+		return &fault{key, code, safe.Args(append([]any{"account", a.Name}, pairs...)...)}
 	}
 	if a.Name == "" {
 		return a, wrong("name", CodeKeyMissing, "key", "name")
@@ -103,7 +105,7 @@ func checkWord(account, key, value string, allowed ...string) *fault {
 	if suggestion == "" {
 		suggestion = nearest(word, allowed)
 	}
-	return &fault{key, CodeValueUnknown, args("account", account, "key", key, "value", value,
+	return &fault{key, CodeValueUnknown, safe.Args("account", account, "key", key, "value", value,
 		"suggestion", suggestion, "allowed", strings.Join(allowed, ", "))}
 }
 
@@ -123,7 +125,7 @@ func usualPort(protocol, security string) int {
 // to anybody is the user's business.
 func checkPort(a Account) *fault {
 	if a.Port < 1 || a.Port > 65535 {
-		return &fault{"port", CodeOutOfRange, args("account", a.Name, "key", "port", "value", a.Port, "min", 1, "max", 65535)}
+		return &fault{"port", CodeOutOfRange, safe.Args("account", a.Name, "key", "port", "value", a.Port, "min", 1, "max", 65535)}
 	}
 	other, security := "", ""
 	switch a.Port {
@@ -144,11 +146,11 @@ func checkPort(a Account) *fault {
 	}
 	want := usualPort(a.Protocol, a.Security)
 	if other != a.Protocol {
-		return &fault{"port", CodePortOfOtherProtocol, args("account", a.Name, "host", a.Host, "port", a.Port,
+		return &fault{"port", CodePortOfOtherProtocol, safe.Args("account", a.Name, "host", a.Host, "port", a.Port,
 			"protocol", a.Protocol, "other", other, "want", want)}
 	}
 	if (security == securityTLS) != (a.Security == securityTLS) {
-		return &fault{"port", CodePortSecurityMismatch, args("account", a.Name, "host", a.Host, "port", a.Port,
+		return &fault{"port", CodePortSecurityMismatch, safe.Args("account", a.Name, "host", a.Host, "port", a.Port,
 			"security", a.Security, "want_port", want, "want_security", security)}
 	}
 	return nil
@@ -157,17 +159,17 @@ func checkPort(a Account) *fault {
 // checkUser reports user names that no server can mean.
 func checkUser(a Account) *fault {
 	if a.User == "" {
-		return &fault{"user", CodeKeyMissing, args("account", a.Name, "key", "user")}
+		return &fault{"user", CodeKeyMissing, safe.Args("account", a.Name, "key", "user")}
 	}
 	// A line end in a user name would be a command of its own to the server.
 	if strings.ContainsFunc(a.User, unicode.IsControl) {
-		return &fault{"user", CodeUserControl, args("account", a.Name)}
+		return &fault{"user", CodeUserControl, safe.Args("account", a.Name)}
 	}
 	if trimmed := strings.TrimSpace(a.User); trimmed != a.User {
-		return &fault{"user", CodeUserBlank, args("account", a.Name, "user", a.User, "suggestion", trimmed)}
+		return &fault{"user", CodeUserBlank, safe.Args("account", a.Name, "user", a.User, "suggestion", trimmed)}
 	}
 	if n := narrow(a.User); n != a.User {
-		return &fault{"user", CodeUserFullWidth, args("account", a.Name, "user", a.User, "suggestion", n)}
+		return &fault{"user", CodeUserFullWidth, safe.Args("account", a.Name, "user", a.User, "suggestion", n)}
 	}
 	return nil
 }
@@ -185,18 +187,18 @@ func checkSources(a Account) *fault {
 		set = append(set, "password_env")
 	}
 	if len(set) > 1 {
-		return &fault{set[1], CodeSeveralPasswords, args("account", a.Name, "key", set[1], "other", set[0])}
+		return &fault{set[1], CodeSeveralPasswords, safe.Args("account", a.Name, "key", set[1], "other", set[0])}
 	}
 	if a.PasswordCommand != nil && (len(a.PasswordCommand) == 0 || strings.TrimSpace(a.PasswordCommand[0]) == "") {
-		return &fault{"password_command", CodeValueEmpty, args("account", a.Name, "key", "password_command")}
+		return &fault{"password_command", CodeValueEmpty, safe.Args("account", a.Name, "key", "password_command")}
 	}
 	for _, arg := range a.PasswordCommand {
 		if strings.ContainsRune(arg, 0) {
-			return &fault{"password_command", CodeValueEmpty, args("account", a.Name, "key", "password_command")}
+			return &fault{"password_command", CodeValueEmpty, safe.Args("account", a.Name, "key", "password_command")}
 		}
 	}
 	if a.PasswordEnv != "" && !envName.MatchString(a.PasswordEnv) {
-		return &fault{"password_env", CodeEnvNameInvalid, args("account", a.Name, "key", "password_env")}
+		return &fault{"password_env", CodeEnvNameInvalid, safe.Args("account", a.Name, "key", "password_env")}
 	}
 	return nil
 }

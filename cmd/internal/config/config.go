@@ -24,6 +24,8 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 const (
@@ -95,12 +97,12 @@ func Load(path string) (*Config, error) {
 		if errors.Is(err, fs.ErrNotExist) {
 			code = CodeFileMissing
 		}
-		return nil, &Error{File: path, Code: code, Args: args("path", path), Err: err}
+		return nil, &Error{File: path, Code: code, Args: safe.Args("path", path), Err: err}
 	}
 	defer f.Close()
 	octets, err := io.ReadAll(io.LimitReader(f, maxOctets+1))
 	if err != nil {
-		return nil, &Error{File: path, Code: CodeFileUnreadable, Args: args("path", path), Err: err}
+		return nil, &Error{File: path, Code: CodeFileUnreadable, Args: safe.Args("path", path), Err: err}
 	}
 	return Parse(path, octets)
 }
@@ -110,7 +112,7 @@ func Load(path string) (*Config, error) {
 // begins with "~/" is in the user's home folder. Its failures are *Error.
 func Parse(name string, octets []byte) (*Config, error) {
 	if len(octets) > maxOctets {
-		return nil, &Error{File: name, Code: CodeFileTooLarge, Args: args("path", name, "limit", maxOctets)}
+		return nil, &Error{File: name, Code: CodeFileTooLarge, Args: safe.Args("path", name, "limit", maxOctets)}
 	}
 	// Notepad puts a byte order mark in front of UTF-8.
 	octets = bytes.TrimPrefix(octets, []byte("\xef\xbb\xbf"))
@@ -149,7 +151,7 @@ func (c *Config) Select(patterns ...string) ([]Account, error) {
 		}
 		if !met {
 			return nil, &Error{File: c.File, Code: CodeAccountUnknown,
-				Args: args("account", "", "name", p, "suggestion", nearest(p, names(c.Accounts)))}
+				Args: safe.Args("account", "", "name", p, "suggestion", nearest(p, names(c.Accounts)))}
 		}
 	}
 	var out []Account

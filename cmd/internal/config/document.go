@@ -40,10 +40,10 @@ func pathKey(path []string) string { return strings.Join(path, "\x00") }
 func read(file string, octets []byte) (*document, error) {
 	d := &document{file: file, octets: octets, marks: map[string]mark{}}
 	if bytes.HasPrefix(octets, []byte("\xff\xfe")) || bytes.HasPrefix(octets, []byte("\xfe\xff")) {
-		return nil, &Error{File: file, Line: 1, Column: 1, Code: CodeNotUTF8, Args: args("encoding", "utf-16")}
+		return nil, &Error{File: file, Line: 1, Column: 1, Code: CodeNotUTF8, Args: safe.Args("encoding", "utf-16")}
 	}
 	if !utf8.Valid(octets) {
-		return nil, d.errorAt(CodeNotUTF8, args("encoding", ""), firstInvalid(octets))
+		return nil, d.errorAt(CodeNotUTF8, safe.Args("encoding", ""), firstInvalid(octets))
 	}
 	dup := d.index()
 	var values map[string]any
@@ -196,16 +196,16 @@ func (d *document) syntax(err error, dup *duplicate) *Error {
 	if errors.As(err, &strict) && len(strict.Errors) > 0 {
 		de = &strict.Errors[0]
 	} else if !errors.As(err, &de) {
-		return &Error{File: d.file, Code: CodeSyntax, Args: args()}
+		return &Error{File: d.file, Code: CodeSyntax, Args: safe.Args()}
 	}
 	row, column := de.Position()
 	offset := d.offset(row, column)
 	if dup != nil && d.line(dup.second) <= row {
-		return d.errorAt(CodeDuplicateKey, args("key", dup.key, "first", d.line(dup.first)), dup.second)
+		return d.errorAt(CodeDuplicateKey, safe.Args("key", dup.key, "first", d.line(dup.first)), dup.second)
 	}
-	e := d.errorAt(CodeSyntax, args(), offset)
+	e := d.errorAt(CodeSyntax, safe.Args(), offset)
 	if escape := d.octets[max(d.lineStart(offset), offset-10):min(len(d.octets), offset+1)]; bytes.IndexByte(escape, '\\') >= 0 {
-		e.Code, e.Args = CodeBackslash, args("suggestion", slashed(e.Excerpt))
+		e.Code, e.Args = CodeBackslash, safe.Args("suggestion", slashed(e.Excerpt))
 	}
 	if !strings.Contains(e.Excerpt, masked) {
 		e.Err = errors.New(de.Error())

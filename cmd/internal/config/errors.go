@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // An Error says what is wrong in a configuration, where, and under which code.
@@ -134,20 +132,6 @@ type fault struct {
 	key  string
 	code string
 	args map[string]any
-}
-
-// args builds an Args map from name, value, name, value …; strings are made
-// fit for a terminal.
-func args(pairs ...any) map[string]any {
-	m := make(map[string]any, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		v := pairs[i+1]
-		if s, ok := v.(string); ok {
-			v = safe.Text(s, 200)
-		}
-		m[pairs[i].(string)] = v
-	}
-	return m
 }
 
 // nearest returns the candidate that word most likely was meant to be, or "".

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // label is one part of a host name (RFC 1123 §2.1). The underscore is not
@@ -27,7 +29,7 @@ func IsLoopback(host string) bool {
 // checkHost returns the host as it is to be dialled, or what is wrong with it.
 func checkHost(account, host string) (string, *fault) {
 	wrong := func(code string, pairs ...any) (string, *fault) {
-		return "", &fault{"host", code, args(append([]any{"account", account}, pairs...)...)}
+		return "", &fault{"host", code, safe.Args(append([]any{"account", account}, pairs...)...)}
 	}
 	if host == "" {
 		return wrong(CodeKeyMissing, "key", "host")

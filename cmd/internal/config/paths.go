@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 const program = "fumibako"
@@ -14,7 +16,7 @@ const program = "fumibako"
 func DefaultPath() (string, error) {
 	dir, err := os.UserConfigDir()
 	if err != nil {
-		return "", &Error{Code: CodeNoHome, Args: args("variable", homeVariable(runtime.GOOS, "AppData")), Err: err}
+		return "", &Error{Code: CodeNoHome, Args: safe.Args("variable", homeVariable(runtime.GOOS, "AppData")), Err: err}
 	}
 	return filepath.Join(dir, program, "config.toml"), nil
 }
@@ -28,7 +30,7 @@ func StateDir() (string, error) {
 
 func stateDir(goos string, env func(string) string) (string, error) {
 	missing := func() (string, error) {
-		return "", &Error{Code: CodeNoHome, Args: args("variable", homeVariable(goos, "LocalAppData"))}
+		return "", &Error{Code: CodeNoHome, Args: safe.Args("variable", homeVariable(goos, "LocalAppData"))}
 	}
 	switch goos {
 	case "windows":

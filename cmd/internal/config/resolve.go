@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // config makes the Config of a document whose keys and types are right.
@@ -22,7 +24,7 @@ func (d *document) config() (*Config, error) {
 		// On Windows and macOS two such names would be one folder.
 		folded := strings.ToLower(a.Name)
 		if first := lines[folded]; first > 0 {
-			return nil, d.errorAtValue(CodeNameTwice, args("account", a.Name, "name", a.Name, "first", first),
+			return nil, d.errorAtValue(CodeNameTwice, safe.Args("account", a.Name, "name", a.Name, "first", first),
 				d.accountPath(i, "name"))
 		}
 		lines[folded] = a.Line
@@ -38,11 +40,11 @@ func (d *document) config() (*Config, error) {
 func (d *document) general(c *Config) error {
 	if v := d.raw.Version; v != nil {
 		if *v > newestVersion {
-			return d.errorAtValue(CodeVersionNewer, args("version", *v, "known", newestVersion), []string{"version"})
+			return d.errorAtValue(CodeVersionNewer, safe.Args("version", *v, "known", newestVersion), []string{"version"})
 		}
 		if *v < 1 {
 			return d.errorAtValue(CodeOutOfRange,
-				args("account", "", "key", "version", "value", *v, "min", 1, "max", newestVersion), []string{"version"})
+				safe.Args("account", "", "key", "version", "value", *v, "min", 1, "max", newestVersion), []string{"version"})
 		}
 		c.Version = *v
 	}
@@ -73,7 +75,7 @@ func (d *document) general(c *Config) error {
 		}
 		if *limit.value < 1 || *limit.value > limit.max {
 			return d.errorAtValue(CodeOutOfRange,
-				args("account", "", "key", limit.key, "value", *limit.value, "min", 1, "max", limit.max),
+				safe.Args("account", "", "key", limit.key, "value", *limit.value, "min", 1, "max", limit.max),
 				[]string{"limits", limit.key})
 		}
 		*limit.purpose = *limit.value
@@ -84,17 +86,17 @@ func (d *document) general(c *Config) error {
 // filePath makes the path under key absolute.
 func (d *document) filePath(account, key, p string, at []string) (string, error) {
 	if p == "" {
-		return "", d.errorAtValue(CodeValueEmpty, args("account", account, "key", key), at)
+		return "", d.errorAtValue(CodeValueEmpty, safe.Args("account", account, "key", key), at)
 	}
 	// "C:\temp\new" is read as C:<tab>emp<line end>ew.
 	if strings.ContainsFunc(p, unicode.IsControl) {
 		e := d.errorAtValue(CodeBackslash, nil, at)
-		e.Args = args("suggestion", slashed(e.Excerpt))
+		e.Args = safe.Args("suggestion", slashed(e.Excerpt))
 		return "", e
 	}
 	abs, ok := absolute(d.file, p, runtime.GOOS == "windows")
 	if !ok {
-		return "", d.errorAtValue(CodePathOfWindows, args("account", account, "key", key, "path", p), at)
+		return "", d.errorAtValue(CodePathOfWindows, safe.Args("account", account, "key", key, "path", p), at)
 	}
 	return abs, nil
 }
@@ -145,7 +147,7 @@ func (d *document) account(i int, own rawAccount) (Account, error) {
 	}{{"password_file", src.PasswordFile}, {"password_env", src.PasswordEnv}, {"host", own.Host}, {"user", own.User},
 		{"name", own.Name}, {"protocol", own.Protocol}, {"security", own.Security}} {
 		if text.value != nil && *text.value == "" {
-			return a, d.errorAtValue(CodeValueEmpty, args("account", a.Name, "key", text.key), d.accountPath(i, text.key))
+			return a, d.errorAtValue(CodeValueEmpty, safe.Args("account", a.Name, "key", text.key), d.accountPath(i, text.key))
 		}
 	}
 	if p := first(own.Port, def.Port); p == 0 && (own.Port != nil || def.Port != nil) {
@@ -214,7 +216,7 @@ func (d *document) masters(c *Config) error {
 			chain = append(chain, next)
 			if next == chain[0] {
 				return d.errorAtValue(CodeMasterCycle,
-					args("account", chain[0], "cycle", strings.Join(chain, " → ")), d.accountPath(i, "master"))
+					safe.Args("account", chain[0], "cycle", strings.Join(chain, " → ")), d.accountPath(i, "master"))
 			}
 			if len(chain) > len(c.Accounts) {
 				break // a cycle further on, which its own members report
@@ -246,10 +248,10 @@ func (d *document) masterExists(c *Config, account, master string, at []string) 
 	m, ok := c.Account(master)
 	if !ok {
 		return d.errorAtValue(CodeMasterUnknown,
-			args("account", account, "master", master, "suggestion", nearest(master, names(c.Accounts))), at)
+			safe.Args("account", account, "master", master, "suggestion", nearest(master, names(c.Accounts))), at)
 	}
 	if m.Protocol != protocolIMAP {
-		return d.errorAtValue(CodeMasterIsPOP3, args("account", account, "master", master), at)
+		return d.errorAtValue(CodeMasterIsPOP3, safe.Args("account", account, "master", master), at)
 	}
 	return nil
 }

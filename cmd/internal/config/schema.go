@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // A kind is the type a key wants, under the name that CodeWrongType uses.
@@ -122,9 +124,9 @@ func (d *document) unknownKey(table, key string, at []string) *Error {
 		suggestion = s
 	}
 	if suggestion == "" && isPasswordKey(key) {
-		return d.errorAtKey(CodePasswordInFile, args("key", key), at)
+		return d.errorAtKey(CodePasswordInFile, safe.Args("key", key), at)
 	}
-	return d.errorAtKey(CodeUnknownKey, args("key", key, "table", table, "suggestion", suggestion, "belongs", belongs), at)
+	return d.errorAtKey(CodeUnknownKey, safe.Args("key", key, "table", table, "suggestion", suggestion, "belongs", belongs), at)
 }
 
 // synonyms are the words that mail programs use for our keys.
@@ -137,7 +139,7 @@ var synonyms = map[string]string{
 func (d *document) checkValue(want kind, key string, at []string, value any) *Error {
 	have := kindOf(value)
 	wrong := func(have kind) *Error {
-		return d.errorAtValue(CodeWrongType, args("key", key, "want", string(want), "have", string(have)), at)
+		return d.errorAtValue(CodeWrongType, safe.Args("key", key, "want", string(want), "have", string(have)), at)
 	}
 	switch want {
 	case kindTable:
@@ -148,7 +150,7 @@ func (d *document) checkValue(want kind, key string, at []string, value any) *Er
 		return d.checkTable(key, at, t)
 	case kindTables:
 		if have == kindTable {
-			return d.errorAtKey(CodeSingleBrackets, args("key", key), at)
+			return d.errorAtKey(CodeSingleBrackets, safe.Args("key", key), at)
 		}
 		list, ok := value.([]any)
 		if !ok {

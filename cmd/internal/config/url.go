@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]{0,15}$`)
@@ -25,7 +27,7 @@ var scheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9+.-]{0,15}$`)
 // are *Error without a file.
 func ParseURL(s string) (Account, error) {
 	wrong := func(code string, pairs ...any) (Account, error) {
-		return Account{}, &Error{Code: code, Args: args(pairs...)}
+		return Account{}, &Error{Code: code, Args: safe.Args(pairs...)}
 	}
 	sch, rest, ok := strings.Cut(s, "://")
 	if !ok || !scheme.MatchString(sch) || !utf8.ValidString(s) {

@@ -45,3 +45,20 @@ func reorders(r rune) bool {
 		r >= '\u202A' && r <= '\u202E' || r >= '\u2060' && r <= '\u2069' ||
 		r == '\uFEFF' || r >= 0xFFF9 && r <= 0xFFFB || r >= 0xE0000 && r <= 0xE007F
 }
+
+// maxArg bounds a string among the arguments of a sentence. Characters.
+const maxArg = 200
+
+// Args builds the arguments of a sentence from name, value, name, value …;
+// strings are made fit with Text.
+func Args(pairs ...any) map[string]any {
+	m := make(map[string]any, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		v := pairs[i+1]
+		if s, ok := v.(string); ok {
+			v = Text(s, maxArg)
+		}
+		m[pairs[i].(string)] = v
+	}
+	return m
+}

@@ -3,8 +3,6 @@ package secret
 import (
 	"fmt"
 	"slices"
-
-	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // An Error says why there is no password, under which code. It holds no
@@ -64,16 +62,3 @@ const (
 var Codes = []string{CodeCommandNotFound, CodeCommandFailed, CodeFileMissing, CodeFileUnreadable, CodeFileIrregular,
 	CodeFilePermissions, CodeFileOwner, CodeEnvUnset, CodeEmpty, CodeTooLong, CodeControl, CodeNone,
 	CodeKeyringUnavailable, CodeKeyringTooBig, CodeNotATerminal, CodePrompt, CodeCancelled, CodeRefusals}
-
-// args builds an Args map from name, value, name, value …
-func args(pairs ...any) map[string]any {
-	m := make(map[string]any, len(pairs)/2)
-	for i := 0; i+1 < len(pairs); i += 2 {
-		v := pairs[i+1]
-		if s, ok := v.(string); ok {
-			v = safe.Text(s, 200)
-		}
-		m[pairs[i].(string)] = v
-	}
-	return m
-}

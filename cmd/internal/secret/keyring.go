@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/zalando/go-keyring"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // service is what a keyring program shows our entries under.
@@ -83,7 +85,7 @@ func ringError(ctx context.Context, a Account, err error) error {
 	case ctx.Err() != nil:
 		return cancelled(ctx, a.Name)
 	case errors.Is(err, keyring.ErrSetDataTooBig):
-		return &Error{Code: CodeKeyringTooBig, Args: args("account", a.Name)}
+		return &Error{Code: CodeKeyringTooBig, Args: safe.Args("account", a.Name)}
 	}
-	return &Error{Code: CodeKeyringUnavailable, Args: args("account", a.Name), Err: err}
+	return &Error{Code: CodeKeyringUnavailable, Args: safe.Args("account", a.Name), Err: err}
 }

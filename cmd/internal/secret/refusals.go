@@ -219,5 +219,5 @@ func rename(from, to string) error {
 }
 
 func (r *Refusals) unusable(err error) *Error {
-	return &Error{Code: CodeRefusals, Args: args("path", r.path), Err: err}
+	return &Error{Code: CodeRefusals, Args: safe.Args("path", r.path), Err: err}
 }

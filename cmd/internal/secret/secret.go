@@ -86,9 +86,9 @@ func For(ctx context.Context, a Account, prompt Prompt) (string, error) {
 	case ctx.Err() != nil:
 		return "", cancelled(ctx, a.Name)
 	case prompt == nil && errors.Is(ringErr, errNotInKeyring):
-		return "", &Error{Code: CodeNone, Args: args("account", a.Name)}
+		return "", &Error{Code: CodeNone, Args: safe.Args("account", a.Name)}
 	case prompt == nil:
-		return "", &Error{Code: CodeKeyringUnavailable, Args: args("account", a.Name), Err: ringErr}
+		return "", &Error{Code: CodeKeyringUnavailable, Args: safe.Args("account", a.Name), Err: ringErr}
 	}
 	text, err := prompt(ctx, a)
 	var e *Error
@@ -101,28 +101,28 @@ func For(ctx context.Context, a Account, prompt Prompt) (string, error) {
 		known := *e
 		known.Args = maps.Clone(e.Args)
 		if known.Args == nil {
-			known.Args = args()
+			known.Args = safe.Args()
 		}
 		known.Args["account"] = safe.Text(a.Name, 200) // Terminal does not know it
 		return "", &known
 	}
-	return "", &Error{Code: CodePrompt, Args: args("account", a.Name), Err: err}
+	return "", &Error{Code: CodePrompt, Args: safe.Args("account", a.Name), Err: err}
 }
 
 func cancelled(ctx context.Context, account string) *Error {
-	return &Error{Code: CodeCancelled, Args: args("account", account), Err: context.Cause(ctx)}
+	return &Error{Code: CodeCancelled, Args: safe.Args("account", account), Err: context.Cause(ctx)}
 }
 
 // accept returns secret if a server can take it.
 func accept(a Account, source, secret string) (string, error) {
 	switch {
 	case secret == "":
-		return "", &Error{Code: CodeEmpty, Args: args("account", a.Name, "source", source)}
+		return "", &Error{Code: CodeEmpty, Args: safe.Args("account", a.Name, "source", source)}
 	case len(secret) > maxOctets:
-		return "", &Error{Code: CodeTooLong, Args: args("account", a.Name, "source", source, "limit", maxOctets)}
+		return "", &Error{Code: CodeTooLong, Args: safe.Args("account", a.Name, "source", source, "limit", maxOctets)}
 	case strings.ContainsAny(secret, "\x00\r\n"):
 		// A line end in USER, PASS or LOGIN would begin a command of its own.
-		return "", &Error{Code: CodeControl, Args: args("account", a.Name, "source", source)}
+		return "", &Error{Code: CodeControl, Args: safe.Args("account", a.Name, "source", source)}
 	}
 	return secret, nil
 }
@@ -164,7 +164,7 @@ func fromCommand(ctx context.Context, a Account) (string, error) {
 		if ctx.Err() != nil {
 			return "", cancelled(ctx, a.Name)
 		}
-		return "", &Error{Code: CodeCommandNotFound, Args: args("account", a.Name, "command", program), Err: startCause(err)}
+		return "", &Error{Code: CodeCommandNotFound, Args: safe.Args("account", a.Name, "command", program), Err: startCause(err)}
 	}
 	err := cmd.Wait()
 	var exit *exec.ExitError
@@ -172,13 +172,13 @@ func fromCommand(ctx context.Context, a Account) (string, error) {
 	case ctx.Err() != nil:
 		return "", cancelled(ctx, a.Name)
 	case out.full: // before err, which says that it died of our closing the pipe
-		return "", &Error{Code: CodeTooLong, Args: args("account", a.Name, "source", sourceCommand, "limit", maxOctets)}
+		return "", &Error{Code: CodeTooLong, Args: safe.Args("account", a.Name, "source", sourceCommand, "limit", maxOctets)}
 	case errors.As(err, &exit):
-		return "", &Error{Code: CodeCommandFailed, Args: args("account", a.Name, "command", program, "status", exit.ExitCode())}
+		return "", &Error{Code: CodeCommandFailed, Args: safe.Args("account", a.Name, "command", program, "status", exit.ExitCode())}
 	case errors.Is(err, exec.ErrWaitDelay):
 		// It ended well; only a process it left behind holds on to the pipe.
 	case err != nil:
-		return "", &Error{Code: CodeCommandFailed, Args: args("account", a.Name, "command", program, "status", -1), Err: err}
+		return "", &Error{Code: CodeCommandFailed, Args: safe.Args("account", a.Name, "command", program, "status", -1), Err: err}
 	}
 	return accept(a, sourceCommand, firstLine(out.octets))
 }
@@ -200,7 +200,7 @@ func startCause(err error) error {
 
 func fromFile(a Account) (string, error) {
 	wrong := func(code string, err error, pairs ...any) (string, error) {
-		return "", &Error{Code: code, Args: args(append([]any{"account", a.Name, "path", a.File}, pairs...)...), Err: err}
+		return "", &Error{Code: code, Args: safe.Args(append([]any{"account", a.Name, "path", a.File}, pairs...)...), Err: err}
 	}
 	f, err := openWithoutWaiting(a.File)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -242,7 +242,7 @@ func fromEnv(a Account) (string, error) {
 		if !usualEnv.MatchString(name) {
 			name = ""
 		}
-		return "", &Error{Code: CodeEnvUnset, Args: args("account", a.Name, "variable", name)}
+		return "", &Error{Code: CodeEnvUnset, Args: safe.Args("account", a.Name, "variable", name)}
 	}
 	return accept(a, sourceEnv, text)
 }

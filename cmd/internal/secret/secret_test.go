@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/zalando/go-keyring"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // canary is the password of these tests: no error may hold it.
@@ -297,7 +299,7 @@ func TestPrompt(t *testing.T) {
 	}{
 		{"answered", canary, nil, ""},
 		{"empty", "", nil, CodeEmpty},
-		{"no terminal", "", &Error{Code: CodeNotATerminal, Args: args("account", "")}, CodeNotATerminal},
+		{"no terminal", "", &Error{Code: CodeNotATerminal, Args: safe.Args("account", "")}, CodeNotATerminal},
 		{"bare error", "", &Error{Code: CodePrompt}, CodePrompt},
 		{"fails", "", io.ErrUnexpectedEOF, CodePrompt},
 	} {

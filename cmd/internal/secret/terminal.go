@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"github.com/fumibako-mail/fumibako/cmd/internal/safe"
 )
 
 // asking is held by the one who reads a password: accounts run side by side,
@@ -18,11 +20,11 @@ var asking = make(chan struct{}, 1)
 // asked at a time. Failures are *Error.
 func Terminal(ctx context.Context, in *os.File, out io.Writer, question string) (string, error) {
 	if in == nil {
-		return "", &Error{Code: CodeNotATerminal, Args: args("account", "")}
+		return "", &Error{Code: CodeNotATerminal, Args: safe.Args("account", "")}
 	}
 	fd := int(in.Fd())
 	if !term.IsTerminal(fd) {
-		return "", &Error{Code: CodeNotATerminal, Args: args("account", "")}
+		return "", &Error{Code: CodeNotATerminal, Args: safe.Args("account", "")}
 	}
 	if ctx.Err() != nil {
 		return "", cancelled(ctx, "")
@@ -35,11 +37,11 @@ func Terminal(ctx context.Context, in *os.File, out io.Writer, question string) 
 	state, err := term.GetState(fd)
 	if err != nil {
 		<-asking
-		return "", &Error{Code: CodePrompt, Args: args("account", ""), Err: err}
+		return "", &Error{Code: CodePrompt, Args: safe.Args("account", ""), Err: err}
 	}
 	if _, err := io.WriteString(out, question); err != nil {
 		<-asking
-		return "", &Error{Code: CodePrompt, Args: args("account", ""), Err: err}
+		return "", &Error{Code: CodePrompt, Args: safe.Args("account", ""), Err: err}
 	}
 	type answer struct {
 		line []byte
@@ -59,7 +61,7 @@ func Terminal(ctx context.Context, in *os.File, out io.Writer, question string) 
 	case a := <-answered:
 		_, _ = io.WriteString(out, "\n") // the user's own line end was not shown
 		if a.err != nil {
-			return "", &Error{Code: CodePrompt, Args: args("account", ""), Err: a.err}
+			return "", &Error{Code: CodePrompt, Args: safe.Args("account", ""), Err: a.err}
 		}
 		return string(a.line), nil
 	case <-ctx.Done():
