@@ -72,12 +72,3 @@ func tlsConfig(cert *tls.Certificate) *tls.Config {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
 }
-
-// listenLoopback opens a listener on a free port of 127.0.0.1.
-func listenLoopback() (net.Listener, *net.TCPAddr, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, nil, err
-	}
-	return ln, ln.Addr().(*net.TCPAddr), nil
-}

@@ -373,12 +373,6 @@ func (s *IMAP) selecting(m *mailbox) []net.Conn {
 	return conns
 }
 
-func closeAll(conns []net.Conn) {
-	for _, c := range conns {
-		c.Close()
-	}
-}
-
 // wake tells sessions in IDLE that something changed. s.mu is held.
 func (s *IMAP) wake() {
 	close(s.changed)

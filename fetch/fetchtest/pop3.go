@@ -2,11 +2,9 @@ package fetchtest
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/fumibako-mail/fumibako/fetch/session"
@@ -59,13 +57,11 @@ type POP3 struct {
 	// Delay is waited before each answer.
 	Delay time.Duration
 
-	mu        sync.Mutex
-	ln        net.Listener
+	peer
 	messages  []*letter
 	uidl      func(i int, octets []byte) string
 	held      bool // by Lock
 	locked    bool // by a session
-	conns     map[net.Conn]struct{}
 	deletes   int
 	retrieved int
 	pipelined int
@@ -80,7 +76,7 @@ type letter struct {
 
 // NewPOP3 returns a server with an empty maildrop. It listens only after Listen.
 func NewPOP3(user, password string) *POP3 {
-	return &POP3{User: user, Password: password, conns: make(map[net.Conn]struct{})}
+	return &POP3{User: user, Password: password}
 }
 
 // Add puts a message into the maildrop. octets are kept, not copied. uidl is
@@ -160,54 +156,20 @@ func (s *POP3) ResetCommands() { s.commands.reset() }
 
 // Listen starts the server on a free port of 127.0.0.1 and returns its address.
 func (s *POP3) Listen() (*net.TCPAddr, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ln != nil {
-		return nil, errors.New("fetchtest: already listening")
-	}
-	ln, addr, err := listenLoopback()
-	if err != nil {
-		return nil, err
-	}
-	s.ln = ln
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conns[c] = struct{}{}
-			s.mu.Unlock()
-			go s.serve(c)
-		}
-	}()
-	return addr, nil
+	return s.listen(func(c net.Conn) {
+		s.mu.Lock()
+		s.conns[c] = struct{}{}
+		s.mu.Unlock()
+		go s.serve(c)
+	})
 }
 
 // Close stops the server and cuts every session. It may be called twice.
-func (s *POP3) Close() error {
-	s.mu.Lock()
-	ln := s.ln
-	s.mu.Unlock()
-	if ln != nil {
-		ln.Close()
-	}
-	s.Disconnect()
-	return nil
-}
+func (s *POP3) Close() error { return s.close() }
 
 // Disconnect cuts every session; the server goes on listening. No pending DELE
 // takes effect.
-func (s *POP3) Disconnect() {
-	s.mu.Lock()
-	var conns []net.Conn
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	s.mu.Unlock()
-	closeAll(conns)
-}
+func (s *POP3) Disconnect() { s.cut() }
 
 // Server returns how to log in to this server at addr, which may be that of a
 // Proxy in front of it.

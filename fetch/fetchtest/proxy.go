@@ -44,11 +44,9 @@ type Proxy struct {
 	target string
 	faults func(conn int) Faults
 
-	mu    sync.Mutex
-	ln    net.Listener
-	conns map[net.Conn]struct{}
-	n     int
-	down  int64
+	peer
+	n    int
+	down int64
 }
 
 // NewProxy returns a Proxy before the address target. faults is asked once for
@@ -58,51 +56,22 @@ func NewProxy(target net.Addr, faults func(conn int) Faults) *Proxy {
 	if faults == nil {
 		faults = func(int) Faults { return Faults{} }
 	}
-	return &Proxy{target: target.String(), faults: faults, conns: make(map[net.Conn]struct{})}
+	return &Proxy{target: target.String(), faults: faults}
 }
 
 // Listen starts the proxy on a free port of 127.0.0.1 and returns its address.
 func (p *Proxy) Listen() (*net.TCPAddr, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.ln != nil {
-		return nil, errors.New("fetchtest: already listening")
-	}
-	ln, addr, err := listenLoopback()
-	if err != nil {
-		return nil, err
-	}
-	p.ln = ln
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			p.mu.Lock()
-			faults := p.faults(p.n)
-			p.n++
-			p.mu.Unlock()
-			go p.relay(c.(*net.TCPConn), faults)
-		}
-	}()
-	return addr, nil
+	return p.listen(func(c net.Conn) {
+		p.mu.Lock()
+		faults := p.faults(p.n)
+		p.n++
+		p.mu.Unlock()
+		go p.relay(c.(*net.TCPConn), faults)
+	})
 }
 
 // Close stops the proxy and ends every connection. It may be called twice.
-func (p *Proxy) Close() error {
-	p.mu.Lock()
-	var conns []net.Conn
-	for c := range p.conns {
-		conns = append(conns, c)
-	}
-	if p.ln != nil {
-		p.ln.Close()
-	}
-	p.mu.Unlock()
-	closeAll(conns)
-	return nil
-}
+func (p *Proxy) Close() error { return p.close() }
 
 // Conns returns how many connections were accepted so far.
 func (p *Proxy) Conns() int {

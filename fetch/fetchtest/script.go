@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -132,9 +131,7 @@ var errScriptEnd = errors.New("fetchtest: the script has ended")
 type Script struct {
 	plays [][]Step
 
-	mu       sync.Mutex
-	ln       net.Listener
-	conns    map[net.Conn]struct{}
+	peer
 	n        int
 	received []string
 	err      error
@@ -155,36 +152,19 @@ func NewScript(steps ...Step) *Script { return NewScripts(steps) }
 // NewScripts returns a Script that plays one list of steps in each connection;
 // the last list serves all later ones.
 func NewScripts(plays ...[]Step) *Script {
-	return &Script{plays: plays, conns: make(map[net.Conn]struct{})}
+	return &Script{plays: plays}
 }
 
 // Listen starts the peer on a free port of 127.0.0.1 and returns its address.
 func (s *Script) Listen() (*net.TCPAddr, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ln != nil {
-		return nil, errors.New("fetchtest: already listening")
-	}
-	ln, addr, err := listenLoopback()
-	if err != nil {
-		return nil, err
-	}
-	s.ln = ln
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			s.mu.Lock()
-			s.conns[c] = struct{}{}
-			steps := s.plays[min(s.n, len(s.plays)-1)]
-			s.n++
-			s.mu.Unlock()
-			go s.play(c.(*net.TCPConn), steps)
-		}
-	}()
-	return addr, nil
+	return s.listen(func(c net.Conn) {
+		s.mu.Lock()
+		s.conns[c] = struct{}{}
+		steps := s.plays[min(s.n, len(s.plays)-1)]
+		s.n++
+		s.mu.Unlock()
+		go s.play(c.(*net.TCPConn), steps)
+	})
 }
 
 func (s *Script) play(raw *net.TCPConn, steps []Step) {
@@ -213,19 +193,7 @@ func (s *Script) play(raw *net.TCPConn, steps []Step) {
 }
 
 // Close stops the peer and ends every connection. It may be called twice.
-func (s *Script) Close() error {
-	s.mu.Lock()
-	var conns []net.Conn
-	for c := range s.conns {
-		conns = append(conns, c)
-	}
-	if s.ln != nil {
-		s.ln.Close()
-	}
-	s.mu.Unlock()
-	closeAll(conns)
-	return nil
-}
+func (s *Script) Close() error { return s.close() }
 
 // Received returns the lines that Expect has read so far, without line ends.
 func (s *Script) Received() []string {
