@@ -45,20 +45,13 @@ func (p *peer) close() error {
 	if p.ln != nil {
 		p.ln.Close()
 	}
-	p.mu.Unlock()
-	p.cut()
-	return nil
-}
-
-// cut ends every connection; the peer goes on listening.
-func (p *peer) cut() {
-	p.mu.Lock()
 	var conns []net.Conn
 	for c := range p.conns {
 		conns = append(conns, c)
 	}
 	p.mu.Unlock()
 	closeAll(conns)
+	return nil
 }
 
 // listenLoopback opens a listener on a free port of 127.0.0.1.

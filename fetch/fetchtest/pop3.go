@@ -151,9 +151,6 @@ func (s *POP3) Pipelined() int {
 // arrival, with secrets shown as `***`.
 func (s *POP3) Commands() []string { return s.commands.all() }
 
-// ResetCommands forgets the commands received so far. The counts stay.
-func (s *POP3) ResetCommands() { s.commands.reset() }
-
 // Listen starts the server on a free port of 127.0.0.1 and returns its address.
 func (s *POP3) Listen() (*net.TCPAddr, error) {
 	return s.listen(func(c net.Conn) {
@@ -166,10 +163,6 @@ func (s *POP3) Listen() (*net.TCPAddr, error) {
 
 // Close stops the server and cuts every session. It may be called twice.
 func (s *POP3) Close() error { return s.close() }
-
-// Disconnect cuts every session; the server goes on listening. No pending DELE
-// takes effect.
-func (s *POP3) Disconnect() { s.cut() }
 
 // Server returns how to log in to this server at addr, which may be that of a
 // Proxy in front of it.

@@ -3,13 +3,11 @@ package fetchtest
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strings"
-	"time"
 )
 
 // A Step is one thing that a Script does.
@@ -22,7 +20,7 @@ type Step struct {
 // of the line that the last Expect read: the tag of an IMAP command.
 func Send(text string) Step {
 	return Step{"send", func(c *scriptConn) error {
-		_, err := io.WriteString(c.conn, strings.ReplaceAll(text, "$TAG", c.tag))
+		_, err := io.WriteString(c.raw, strings.ReplaceAll(text, "$TAG", c.tag))
 		return err
 	}}
 }
@@ -30,7 +28,7 @@ func Send(text string) Step {
 // SendOctets writes octets as they are.
 func SendOctets(octets []byte) Step {
 	return Step{"send", func(c *scriptConn) error {
-		_, err := c.conn.Write(octets)
+		_, err := c.raw.Write(octets)
 		return err
 	}}
 }
@@ -46,7 +44,7 @@ func Repeat(octets []byte, n int64) Step {
 			if n > 0 && n < int64(per) {
 				out = block[:int(n)*len(octets)]
 			}
-			if _, err := c.conn.Write(out); err != nil {
+			if _, err := c.raw.Write(out); err != nil {
 				return errScriptEnd
 			}
 			if n > 0 {
@@ -77,22 +75,6 @@ func Expect(text string) Step {
 	}}
 }
 
-// ExpectOctets reads n octets and drops them: the literal of an APPEND.
-func ExpectOctets(n int64) Step {
-	return Step{"expect octets", func(c *scriptConn) error {
-		_, err := io.CopyN(io.Discard, c.r, n)
-		return err
-	}}
-}
-
-// Pause waits before the next step.
-func Pause(d time.Duration) Step {
-	return Step{"pause", func(*scriptConn) error {
-		time.Sleep(d)
-		return nil
-	}}
-}
-
 // Hang says nothing more until the peer closes the connection or the Script is
 // closed.
 func Hang() Step {
@@ -107,20 +89,6 @@ func Reset() Step {
 	return Step{"reset", func(c *scriptConn) error {
 		end(c.raw, true)
 		return errScriptEnd
-	}}
-}
-
-// StartTLS does the server's side of a TLS handshake with Certificate's
-// certificate; what follows is protected. As the first step it makes the peer
-// one of implicit TLS.
-func StartTLS() Step {
-	return Step{"start TLS", func(c *scriptConn) error {
-		conn := tls.Server(c.conn, tlsConfig(nil))
-		if err := conn.Handshake(); err != nil {
-			return err
-		}
-		c.conn, c.r = conn, bufio.NewReader(conn)
-		return nil
 	}}
 }
 
@@ -140,7 +108,6 @@ type Script struct {
 type scriptConn struct {
 	script *Script
 	raw    *net.TCPConn
-	conn   net.Conn
 	r      *bufio.Reader
 	tag    string
 }
@@ -168,7 +135,7 @@ func (s *Script) Listen() (*net.TCPAddr, error) {
 }
 
 func (s *Script) play(raw *net.TCPConn, steps []Step) {
-	c := &scriptConn{script: s, raw: raw, conn: raw, r: bufio.NewReader(raw)}
+	c := &scriptConn{script: s, raw: raw, r: bufio.NewReader(raw)}
 	for i, step := range steps {
 		err := step.do(c)
 		if errors.Is(err, errScriptEnd) {
@@ -182,9 +149,6 @@ func (s *Script) play(raw *net.TCPConn, steps []Step) {
 			s.mu.Unlock()
 			break
 		}
-	}
-	if c.conn != net.Conn(raw) {
-		c.conn.Close()
 	}
 	end(raw, false)
 	s.mu.Lock()
